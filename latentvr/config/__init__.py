@@ -1,0 +1,1 @@
+"""Recipes: their schema, reading, rules and documentation. Free of torch."""

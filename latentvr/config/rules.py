@@ -1,0 +1,220 @@
+"""What a recipe with well-typed values can still get wrong; all violations are found together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from latentvr.config.load import Resolved
+from latentvr.config.provenance import DEFAULT, Problem
+from latentvr.config.ranges import out_of_range
+from latentvr.config.schema import Recipe
+from latentvr.config.suggest import close, sentence
+from latentvr.errors import RecipeError
+
+RUN_FILES = ("manifest.json", "recipe.yaml")
+"""Files that mark a folder as a run folder."""
+
+
+@dataclass(frozen=True)
+class Violation:
+    """A broken rule: the key to blame and the sentence."""
+
+    key: str
+    message: str
+
+
+Rule = Callable[[Resolved], Iterator[Violation]]
+
+
+def check(resolved: Resolved) -> list[Problem]:
+    """Return everything wrong with a resolved recipe, in the order of its sections."""
+    sections = [item.name for item in fields(Recipe)]
+    violations = [violation for rule in _RULES for violation in rule(resolved)]
+    violations.sort(key=lambda violation: sections.index(violation.key.split(".")[0]))
+    return [
+        Problem(violation.key, violation.message, resolved.provenance.get(violation.key, DEFAULT))
+        for violation in violations
+    ]
+
+
+def require(resolved: Resolved) -> None:
+    """Refuse a recipe that breaks a rule.
+
+    Args:
+        resolved: the recipe.
+
+    Raises:
+        RecipeError: there are violations; all are named, a line each.
+    """
+    problems = check(resolved)
+    if problems:
+        raise RecipeError("\n".join(str(problem) for problem in problems))
+
+
+def missing_files(resolved: Resolved) -> list[Problem]:
+    """Return the data paths of the recipe at which there is nothing on this machine."""
+    data = resolved.recipe.data
+    named = {
+        "train": data.train,
+        "validation": data.validation,
+        "test": data.test,
+        "image_root": data.image_root,
+    }
+    return [
+        Problem(f"data.{name}", f"expected a file or folder, got nothing at {path}; fix: check the path",
+                resolved.provenance[f"data.{name}"])
+        for name, path in named.items()
+        if path is not None and data.source == "records" and not Path(path).exists()
+    ]  # fmt: skip
+
+
+def _ranges(resolved: Resolved) -> Iterator[Violation]:
+    for key, message in out_of_range(resolved.recipe):
+        yield Violation(key, message)
+
+
+def _reasoner(resolved: Resolved) -> Iterator[Violation]:
+    reasoner = resolved.recipe.reasoner
+    problems: Callable[[], list[str]] | None = getattr(reasoner, "problems", None)
+    for text in problems() if problems is not None else []:
+        name, mark, message = text.partition(": ")
+        is_field = bool(mark) and f"reasoner.{name}" in resolved.provenance
+        yield Violation(f"reasoner.{name}", message) if is_field else Violation("reasoner", text)
+
+
+def _stages(resolved: Resolved) -> Iterator[Violation]:
+    stages = resolved.recipe.stages
+    if not any((stage.epochs if stage.steps is None else stage.steps) > 0 for stage in stages.values()):
+        yield Violation(
+            "stages",
+            f"expected a stage that trains, got {_listed(stages)} with 0 epochs; fix: set one's epochs",
+        )
+
+
+def _visibilities(resolved: Resolved) -> Iterator[Violation]:
+    from latentvr.attention.visibility import PRESETS
+
+    names = list(PRESETS)
+    given = {f"stages.{name}.visibility": stage.visibility for name, stage in resolved.recipe.stages.items()}
+    for key, value in {**given, "decode.visibility": resolved.recipe.decode.visibility}.items():
+        if value not in names:
+            hint = sentence(close(value, names)) or "; fix: use one of these"
+            yield Violation(key, f"expected a visibility of {_listed(names)}, got {value!r}{hint}")
+    for name, stage in resolved.recipe.stages.items():
+        key = f"stages.{name}.visibility"
+        if name in names and stage.visibility != name and resolved.provenance[key] == DEFAULT:
+            yield Violation(
+                key,
+                f"expected it in a stage called {name!r}, got none; fix: add 'visibility: {name}' to it",
+            )
+
+
+def _pixels(resolved: Resolved) -> Iterator[Violation]:
+    low, high = resolved.recipe.model.min_pixels, resolved.recipe.model.max_pixels
+    if low is not None and high is not None and low > high:
+        yield Violation(
+            "model.min_pixels", f"expected at most model.max_pixels ({high}), got {low}; fix: lower it"
+        )
+
+
+def _lora(resolved: Resolved) -> Iterator[Violation]:
+    recipe = resolved.recipe
+    uses = any((stage.trainable or recipe.optim.trainable) == "lora" for stage in recipe.stages.values())
+    if uses and not recipe.model.lora.modules:
+        yield Violation(
+            "model.lora.modules", "expected at least one layer name, got []; fix: leave the key out"
+        )
+
+
+def _device(resolved: Resolved) -> Iterator[Violation]:
+    recipe = resolved.recipe
+    if recipe.train.device == "cpu" and recipe.model.dtype == "float16":
+        yield Violation(
+            "model.dtype",
+            "expected float32 or bfloat16 on the CPU, got float16; fix: set model.dtype=float32",
+        )
+
+
+def _training_data(resolved: Resolved) -> Iterator[Violation]:
+    data, keep = resolved.recipe.data, resolved.recipe.train.keep
+    if data.source == "records" and data.train is None:
+        yield Violation(
+            "data.train", "expected a records file, got null; fix: set data.train, or data.source=toy"
+        )
+    if data.source == "toy" and data.toy.train == 0:
+        yield Violation("data.toy.train", "expected at least 1, got 0; fix: raise it")
+    if keep == "best":
+        yield from _validation(resolved)
+
+
+def _validation(resolved: Resolved) -> Iterator[Violation]:
+    data = resolved.recipe.data
+    if data.source == "records" and data.validation is None:
+        yield Violation(
+            "train.keep",
+            "expected validation data for 'best', got none; fix: set data.validation, or train.keep=last",
+        )
+    if data.source == "toy" and data.toy.validation == 0:
+        yield Violation(
+            "data.toy.validation",
+            "expected at least 1 for train.keep=best, got 0; fix: raise it, or train.keep=last",
+        )
+    if resolved.recipe.train.validate_epochs == 0:
+        yield Violation(
+            "train.validate_epochs",
+            "expected at least 1 for train.keep=best, got 0; fix: set it to 1, or train.keep=last",
+        )
+
+
+def _lists(resolved: Resolved) -> Iterator[Violation]:
+    lists = {
+        "data.tasks": resolved.recipe.data.tasks,
+        "log.trackers": list(map(str, resolved.recipe.log.trackers)),
+    }
+    for key, values in lists.items():
+        for value in sorted({value for value in values if values.count(value) > 1}):
+            yield Violation(key, f"expected each name once, got {value!r} again; fix: remove one")
+
+
+def _toy(resolved: Resolved) -> Iterator[Violation]:
+    data = resolved.recipe.data
+    if data.source != "toy":
+        return
+    if data.toy.size % 64:
+        yield Violation(
+            "data.toy.size", f"expected a multiple of 64, got {data.toy.size}; fix: use 64 or 128"
+        )
+    from latentvr.data.toy import PRETRAINING_TASKS, TASKS
+
+    known = [*TASKS, *PRETRAINING_TASKS]
+    for task in data.tasks:
+        if task not in known:
+            hint = sentence(close(task, known)) or "; fix: use one of these"
+            yield Violation("data.tasks", f"expected tasks of {_listed(known)}, got {task!r}{hint}")
+
+
+def _output_dir(resolved: Resolved) -> Iterator[Violation]:
+    folder = Path(resolved.recipe.train.output_dir)
+    if folder.exists() and not folder.is_dir():
+        yield Violation(
+            "train.output_dir", f"expected a folder, got a file at {folder}; fix: choose another name"
+        )
+    elif (
+        folder.is_dir() and any(folder.iterdir()) and not any((folder / name).exists() for name in RUN_FILES)
+    ):
+        yield Violation(
+            "train.output_dir",
+            f"expected an empty folder or a run folder, got other files at {folder}; fix: choose another",
+        )
+
+
+def _listed(names: object) -> str:
+    return ", ".join(map(str, names)) if isinstance(names, (list, dict)) else str(names)
+
+
+_RULES: tuple[Rule, ...] = (
+    _ranges, _reasoner, _pixels, _lora, _device, _training_data, _toy, _lists, _stages, _visibilities,
+    _output_dir,
+)  # fmt: skip

@@ -1,0 +1,235 @@
+"""The recipe: one closed tree of dataclasses. The text under a field is its only documentation.
+
+Free of torch, so that `--help`, `explain` and `validate` start at once. Defaults are those of the
+LIVR paper (arXiv 2512.21218, appendix B) unless a field says "not in the paper".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+Kernel = Literal["auto", "two_pass", "varlen", "mask", "flex"]
+Precision = Literal["float32", "bfloat16", "float16"]
+Trainable = Literal["lora", "language", "tokens"]
+
+
+@dataclass
+class ReasonerConfig:
+    """The latent-reasoning method; a method adds its own fields by subclassing."""
+
+    name: str = "direct"
+    """Method name: a folder of `latentvr/reasoners` or an entry point of the group `latentvr.reasoners`."""
+
+
+@dataclass
+class LoraConfig:
+    """Low-rank adapters on attention and MLP of the language model; the vision tower never has any."""
+
+    r: int = 16
+    """Rank."""
+    alpha: int = 32
+    """Scale numerator: updates are multiplied by alpha / r."""
+    dropout: float = 0.05
+    """Dropout before the adapter, in [0, 1)."""
+    modules: list[str] = field(
+        default_factory=lambda: ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+    )
+    """Names of the linear layers of the language model that get an adapter."""
+
+
+@dataclass
+class ModelConfig:
+    """The backbone."""
+
+    path: str = "Qwen/Qwen3-VL-4B-Instruct"
+    """Local folder, hub id, or a built-in tiny model: `tiny-qwen2.5-vl`, `tiny-qwen3-vl` (random weights) or
+    `tiny-backbone` (the shipped pretrained one)."""
+    revision: str | None = None
+    """Hub revision (branch, tag or commit) to pin; not used for local folders."""
+    dtype: Precision = "bfloat16"
+    """Number format of the weights; adapters and latent rows train in float32."""
+    attention: Kernel = "auto"
+    """Attention kernel of the language model. `two_pass` (padded) and `varlen` (packed) need no mask matrix,
+    `mask` is the reference, `flex` by request; a kernel that cannot honour a visibility refuses."""
+    min_pixels: int | None = None
+    """Smallest image area in pixels after resizing; null keeps the processor's own."""
+    max_pixels: int | None = None
+    """Largest image area in pixels after resizing; null keeps the processor's own. Not in the paper."""
+    gradient_checkpointing: bool = False
+    """Recompute activations in the backward pass: less memory, about a third more time."""
+    trust_remote_code: bool = False
+    """Run code that comes with a hub model. Off unless you have read that code."""
+    lora: LoraConfig = field(default_factory=LoraConfig)
+    """Adapters; used where something trains with `trainable: lora`."""
+
+
+@dataclass
+class ToyConfig:
+    """Scenes that the library makes itself, from real digit scans and photographs."""
+
+    train: int = 1000
+    """Training samples per task."""
+    validation: int = 200
+    """Validation samples per task."""
+    test: int = 400
+    """Test samples per task."""
+    size: int = 64
+    """Side of each image in pixels."""
+    seed: int = 42
+    """Seed of the scenes, apart from the seed of training."""
+
+
+@dataclass
+class DataConfig:
+    """Where samples come from."""
+
+    source: Literal["records", "toy"] = "records"
+    """`records` reads the files below; `toy` makes scenes by `data.toy`."""
+    train: str | None = None
+    """Training records: JSONL, parquet, LLaVA JSON, TRL conversational JSONL or a `datasets` folder."""
+    validation: str | None = None
+    """Validation records; needed where `train.keep` is `best`."""
+    test: str | None = None
+    """Test records, for `latentvr eval` without `--data`."""
+    image_root: str | None = None
+    """Folder that all image paths must stay under; null means the folder of the records file."""
+    tasks: list[str] = field(default_factory=list)
+    """Keep the records of these tasks alone; empty keeps all. For `toy`, the tasks to make."""
+    limit: int | None = None
+    """Keep the first so many records of each split; null keeps all."""
+    max_length: int = 8192
+    """Longest sample in tokens; a longer one stops the run, naming the record."""
+    feature_cache: Literal["off", "memory"] = "off"
+    """`memory` encodes each image once and keeps the features of the frozen vision tower in memory."""
+    workers: int = 0
+    """Loader processes; 0 loads in the main process."""
+    toy: ToyConfig = field(default_factory=ToyConfig)
+    """Settings of generated scenes."""
+
+
+@dataclass
+class StageConfig:
+    """One phase of training, with a learning-rate schedule of its own."""
+
+    epochs: float = 1.0
+    """Passes over the training data; 0 leaves the stage out."""
+    steps: int | None = None
+    """Optimiser steps; overrules `epochs`."""
+    visibility: str = "causal"
+    """What each token role may see: `causal`, `bottleneck`, `answer_only` or `bottleneck_blind_latents`."""
+    trainable: Trainable | None = None
+    """What trains in this stage; null means `optim.trainable`."""
+    learning_rate: float | None = None
+    """Peak learning rate of this stage; null means `optim.learning_rate`."""
+
+
+@dataclass
+class OptimConfig:
+    """AdamW and its schedule."""
+
+    trainable: Trainable = "lora"
+    """`lora`: adapters and the new token rows; `language`: the whole language model and the rows;
+    `tokens`: the rows alone (prompt tuning)."""
+    learning_rate: float = 1e-4
+    """Peak learning rate."""
+    token_learning_rate: float | None = None
+    """Peak learning rate of the new token rows; null means the same. Not in the paper."""
+    weight_decay: float = 0.01
+    """Decoupled weight decay on matrices; biases, norms and token rows are not decayed."""
+    beta1: float = 0.9
+    """First-moment decay of AdamW."""
+    beta2: float = 0.999
+    """Second-moment decay of AdamW."""
+    eps: float = 1e-8
+    """AdamW's epsilon."""
+    warmup: float = 0.05
+    """Share of each stage's steps with a linearly rising learning rate."""
+    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    """How the learning rate falls after the warm-up; fresh in each stage."""
+    max_grad_norm: float = 1.0
+    """Gradients are clipped to this norm; 0 does not clip. Not in the paper."""
+
+
+@dataclass
+class TrainConfig:
+    """The run."""
+
+    output_dir: str = "runs/default"
+    """Run folder; it must be empty, or be continued with `--resume`."""
+    seed: int = 42
+    """Seed of weights, order and dropout."""
+    batch_size: int = 1
+    """Samples per device and forward pass."""
+    gradient_accumulation: int = 8
+    """Forward passes per optimiser step; the loss is averaged over all their answer tokens."""
+    save_steps: int = 0
+    """Optimiser steps between checkpoints; 0 saves at each epoch's end. A stage's end always saves."""
+    save_limit: int = 2
+    """Complete checkpoints kept besides the best one."""
+    validate_epochs: int = 1
+    """Epochs between validations of the last stage; 0 never validates."""
+    keep: Literal["best", "last"] = "best"
+    """Which checkpoint the run gives: the one best on validation in the last stage, or the last one."""
+    deterministic: bool = False
+    """On CUDA, use deterministic kernels, at a price in speed; on a CPU equal runs give equal bits anyway."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to run; `auto` takes CUDA where there is any."""
+
+
+@dataclass
+class DecodeConfig:
+    """How answers are generated."""
+
+    max_new_tokens: int = 32
+    """Longest answer in tokens."""
+    visibility: str = "causal"
+    """Visibility at test; `bottleneck` shows the image through the latents alone (strict decoding)."""
+
+
+@dataclass
+class EvalConfig:
+    """Evaluation."""
+
+    batch_size: int = 8
+    """Samples per forward pass."""
+    split: Literal["validation", "test"] = "test"
+    """Which split `latentvr eval` takes from the recipe."""
+
+
+@dataclass
+class LogConfig:
+    """Logs; `metrics.jsonl` in the run folder is always written."""
+
+    every: int = 10
+    """Optimiser steps between log lines."""
+    trackers: list[Literal["tensorboard", "wandb", "trackio"]] = field(default_factory=list)
+    """Further trackers, none by default."""
+    samples: bool = False
+    """Write the sample ids of each logged step to `metrics.jsonl`."""
+    progress: bool = True
+    """Show a progress bar on a terminal."""
+
+
+@dataclass
+class Recipe:
+    """All settings of a run."""
+
+    reasoner: ReasonerConfig = field(default_factory=ReasonerConfig)
+    """The method and its options."""
+    model: ModelConfig = field(default_factory=ModelConfig)
+    """The backbone."""
+    data: DataConfig = field(default_factory=DataConfig)
+    """Samples."""
+    stages: dict[str, StageConfig] = field(default_factory=dict)
+    """Phases of training by name, in order; empty takes the method's own."""
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    """Optimiser."""
+    train: TrainConfig = field(default_factory=TrainConfig)
+    """Run."""
+    decode: DecodeConfig = field(default_factory=DecodeConfig)
+    """Generation."""
+    eval: EvalConfig = field(default_factory=EvalConfig)
+    """Evaluation."""
+    log: LogConfig = field(default_factory=LogConfig)
+    """Logs."""

@@ -1,0 +1,128 @@
+"""Did you mean: close spellings, and the names that other trainers give to the same setting."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+
+_STAGE = "stages.<name>"
+
+ELSEWHERE: dict[str, str] = {
+    "adam_beta1": "optim.beta1",
+    "adam_beta2": "optim.beta2",
+    "adam_epsilon": "optim.eps",
+    "attn_implementation": "model.attention",
+    "base_model": "model.path",
+    "bf16": "model.dtype",
+    "clip_grad_norm": "optim.max_grad_norm",
+    "cutoff_len": "data.max_length",
+    "dataloader_num_workers": "data.workers",
+    "dataset": "data.train",
+    "dataset_name": "data.train",
+    "early_stopping_patience": "train.keep",
+    "eval_batch_size": "eval.batch_size",
+    "eval_dataset": "data.validation",
+    "eval_steps": "train.validate_epochs",
+    "finetuning_type": "optim.trainable",
+    "flash_attn": "model.attention",
+    "fp16": "model.dtype",
+    "full_determinism": "train.deterministic",
+    "grad_clip": "optim.max_grad_norm",
+    "gradient_accumulation_steps": "train.gradient_accumulation",
+    "gradient_checkpointing_enable": "model.gradient_checkpointing",
+    "image_folder": "data.image_root",
+    "image_max_pixels": "model.max_pixels",
+    "image_min_pixels": "model.min_pixels",
+    "latent_size": "reasoner.latents",
+    "load_best_model_at_end": "train.keep",
+    "logging_steps": "log.every",
+    "lora_alpha": "model.lora.alpha",
+    "lora_dropout": "model.lora.dropout",
+    "lora_r": "model.lora.r",
+    "lora_rank": "model.lora.r",
+    "lora_target": "model.lora.modules",
+    "lora_target_modules": "model.lora.modules",
+    "lr": "optim.learning_rate",
+    "lr_scheduler_type": "optim.schedule",
+    "max_completion_length": "decode.max_new_tokens",
+    "max_samples": "data.limit",
+    "max_seq_length": "data.max_length",
+    "max_steps": f"{_STAGE}.steps",
+    "media_dir": "data.image_root",
+    "model_max_length": "data.max_length",
+    "model_name_or_path": "model.path",
+    "model_revision": "model.revision",
+    "num_epochs": f"{_STAGE}.epochs",
+    "num_latents": "reasoner.latents",
+    "num_train_epochs": f"{_STAGE}.epochs",
+    "per_device_eval_batch_size": "eval.batch_size",
+    "per_device_train_batch_size": "train.batch_size",
+    "preprocessing_num_workers": "data.workers",
+    "report_to": "log.trackers",
+    "save_total_limit": "train.save_limit",
+    "target_modules": "model.lora.modules",
+    "torch_dtype": "model.dtype",
+    "train_batch_size": "train.batch_size",
+    "train_file": "data.train",
+    "use_gradient_checkpointing": "model.gradient_checkpointing",
+    "validation_file": "data.validation",
+    "warmup_ratio": "optim.warmup",
+    "warmup_steps": "optim.warmup",
+    "micro_batch_size": "train.batch_size",
+}
+"""Names of transformers' TrainingArguments, TRL, PEFT and LLaMA-Factory, with the key of a recipe."""
+
+
+def suggest(key: str, keys: Sequence[str]) -> list[str]:
+    """Return up to three full keys that the unknown `key` may have meant, best first.
+
+    Args:
+        key: full key as given, right or wrong in any part.
+        keys: full keys of the schema, rows of tables under `<name>`.
+
+    Returns:
+        Full keys of the schema; empty where nothing is close.
+    """
+    sibling = _close(key, [known for known in keys if _parent(known) == _parent(key)], cutoff=0.75)
+    if sibling:
+        return sibling[:1]
+    leaf = _leaf(key).lower().replace("-", "_")
+    if ELSEWHERE.get(leaf) in keys:
+        return [ELSEWHERE[leaf]]
+    almost = _close(key, keys, cutoff=0.9)[:1]
+    same = sorted((known for known in keys if _leaf(known) == leaf), key=lambda known: known.count("."))
+    return almost or same[:3] or _close(key, keys, cutoff=0.8)[:1] or _by_leaf(leaf, keys)
+
+
+def sentence(candidates: Iterable[str]) -> str:
+    """Return `; did you mean a or b?`, or nothing where there are no candidates."""
+    listed = " or ".join(candidates)
+    return f"; did you mean {listed}?" if listed else ""
+
+
+def close(word: str, words: Sequence[str]) -> list[str]:
+    """Return the word most like `word`, as a list of one or none."""
+    return _close(word, words, cutoff=0.6)[:1]
+
+
+def _by_leaf(leaf: str, keys: Sequence[str]) -> list[str]:
+    names = sorted({_leaf(known) for known in keys} | set(ELSEWHERE))
+    for name in _close(leaf, names, cutoff=0.8):
+        found = [known for known in keys if _leaf(known) == name]
+        if not found and ELSEWHERE.get(name) in keys:
+            found = [ELSEWHERE[name]]
+        if found:
+            return found[:3]
+    return []
+
+
+def _leaf(key: str) -> str:
+    return key.rpartition(".")[2]
+
+
+def _parent(key: str) -> str:
+    return key.rpartition(".")[0]
+
+
+def _close(word: str, words: Sequence[str], cutoff: float) -> list[str]:
+    return difflib.get_close_matches(word, words, n=3, cutoff=cutoff)

@@ -1,0 +1,1 @@
+"""Latent-reasoning methods; `base.py` is the interface, each folder is one method."""
