@@ -1,0 +1,180 @@
+"""From a record to ids, roles, labels, positions and patches.
+
+Shape letters: S sequence, N visual tokens, P patches, F feature levels, D width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from latentvr.attention.roles import Role
+from latentvr.data.layout import Layout, NewToken, Segment
+from latentvr.data.record import Record
+from latentvr.errors import RecordError
+from latentvr.data.processor import IMAGE_TOKEN, Processor
+
+IGNORED = -100
+Positions = Callable[[Tensor, Tensor, Tensor | None], Tensor]
+
+
+@dataclass
+class EncodedSample:
+    """One sample, without padding.
+
+    Attributes:
+        id: the record's id.
+        ids: token ids (S,).
+        roles: `Role` values, int8 (S,).
+        labels: the ids that the loss wants, `IGNORED` elsewhere (S,).
+        positions: rotary positions (3, S).
+        prompt_length: number of tokens before the answer.
+        pixel_values: patches (P, values), or None once features are cached.
+        grid: patches per image, (images, 3).
+        features: cached features (F, N, D), or None.
+    """
+
+    id: str
+    ids: Tensor
+    roles: Tensor
+    labels: Tensor
+    positions: Tensor
+    prompt_length: int
+    pixel_values: Tensor | None
+    grid: Tensor
+    features: Tensor | None = None
+
+
+class Encoder:
+    """Applies the chat template to a layout and gives every token its role.
+
+    Attributes:
+        processor: tokenizer and image processor; the new tokens are in its vocabulary already.
+        layout: where a record's text, images and new tokens go.
+        positions: rotary positions of ids (1, S), an image mask (1, S) and grids.
+        max_length: longest sample in tokens.
+    """
+
+    def __init__(
+        self,
+        processor: Processor,
+        layout: Callable[[Record], Layout],
+        new_tokens: Sequence[NewToken],
+        positions: Positions,
+        max_length: int = 8192,
+    ) -> None:
+        self.processor = processor
+        self.layout = layout
+        self.positions = positions
+        self.max_length = max_length
+        tokenizer = processor.tokenizer
+        self._roles = {
+            int(tokenizer.convert_tokens_to_ids(token.text)): token.role
+            for token in new_tokens
+            if token.role is not None
+        }
+        special = {str(token) for token in tokenizer.added_tokens_decoder.values() if token.special}
+        self._control = sorted(special | {token.text for token in new_tokens}, key=len, reverse=True)
+
+    def encode(
+        self, record: Record, images: Sequence[Image.Image], with_answer: bool = True, where: str = ""
+    ) -> EncodedSample:
+        """Encode one record.
+
+        Args:
+            record: the record.
+            images: its images in RGB, in prompt order.
+            with_answer: False stops after the assistant's header, for generation.
+            where: how error messages call the record's place; its id by default.
+
+        Raises:
+            RecordError: the text holds control tokens, or the sample is too long.
+        """
+        where = where or f"record {record.id!r}"
+        layout = self.layout(record)
+        self._refuse_control_tokens((*layout.user, *layout.answer), where)
+        placed = [segment for segment in layout.user if segment.kind == "image"]
+        pixel_values, grid = self._patches(images, placed)
+        prompt, answer = self._render(layout.user, layout.answer)
+        prompt_ids = self._tokenize(self._expand(prompt, grid))
+        answer_ids = self._tokenize(answer) if with_answer else []
+        ids = torch.tensor(prompt_ids + answer_ids, dtype=torch.long)
+        if len(ids) > self.max_length:
+            raise RecordError(
+                f"expected at most {self.max_length} tokens, got {len(ids)}, at {where}; "
+                "fix: raise data.max_length or lower model.max_pixels"
+            )
+        roles = self._assign_roles(ids, len(prompt_ids), placed, grid)
+        labels = torch.where(roles == Role.ANSWER, ids, IGNORED)
+        image_mask = torch.eq(ids, self.processor.image_token_id)
+        positions = self.positions(ids[None], image_mask[None], grid if len(grid) else None)[:, 0]
+        return EncodedSample(record.id, ids, roles, labels, positions, len(prompt_ids), pixel_values, grid)
+
+    def _patches(
+        self, images: Sequence[Image.Image], placed: Sequence[Segment]
+    ) -> tuple[Tensor | None, Tensor]:
+        """Cut the images into patches in the order of the layout, which may use an image twice."""
+        if not placed:
+            return None, torch.zeros(0, 3, dtype=torch.long)
+        return self.processor.encode_images([images[segment.image] for segment in placed])
+
+    def _refuse_control_tokens(self, segments: Sequence[Segment], where: str) -> None:
+        """Data must not be able to write control tokens: they would forge turns, images or latents."""
+        for segment in segments:
+            found = next((t for t in self._control if segment.kind == "text" and t in segment.text), None)
+            if found:
+                raise RecordError(
+                    f"expected plain text, got the control token {found!r}, at {where}; "
+                    "fix: take it out of the text"
+                )
+
+    def _render(self, user: Sequence[Segment], answer: Sequence[Segment]) -> tuple[str, str]:
+        """Apply the chat template: the prompt up to the assistant's header, and the answer with its end."""
+        content = [
+            {"type": "image"} if segment.kind == "image" else {"type": "text", "text": segment.text}
+            for segment in user
+        ]
+        messages = [{"role": "user", "content": content}]
+        template = self.processor.tokenizer.apply_chat_template
+        prompt: str = template(messages, tokenize=False, add_generation_prompt=True)
+        text = "".join(segment.text for segment in answer)
+        reply = {"role": "assistant", "content": [{"type": "text", "text": text}]}
+        whole: str = template([*messages, reply], tokenize=False)
+        if not whole.startswith(prompt):
+            raise RecordError(
+                "expected a chat template whose prompt is a prefix of the whole conversation, got another; "
+                "fix: use a template that does not change earlier turns"
+            )
+        return prompt, whole[len(prompt) :].rstrip()
+
+    def _expand(self, prompt: str, grid: Tensor) -> str:
+        """Write each image's placeholder as often as the image has visual tokens."""
+        parts = prompt.split(IMAGE_TOKEN)
+        counts = [self.processor.visual_tokens(row) for row in grid]
+        runs = [IMAGE_TOKEN * count for count in counts]
+        return "".join(a + b for a, b in zip(parts, [*runs, ""], strict=True))
+
+    def _tokenize(self, text: str) -> list[int]:
+        """Tokenize rendered text; control tokens are the template's own."""
+        ids: list[int] = self.processor.tokenizer(text, add_special_tokens=False).input_ids
+        return ids
+
+    def _assign_roles(
+        self, ids: Tensor, prompt_length: int, placed: Sequence[Segment], grid: Tensor
+    ) -> Tensor:
+        """Give each token its role: by its side of the answer's start, by image, by new token."""
+        roles = torch.full_like(ids, int(Role.ANSWER), dtype=torch.int8)
+        roles[:prompt_length] = int(Role.PROMPT)
+        for token_id, role in self._roles.items():
+            roles[ids == token_id] = int(role)
+        image_roles = [
+            torch.full((self.processor.visual_tokens(row),), int(segment.role), dtype=torch.int8)
+            for row, segment in zip(grid, placed, strict=True)
+        ]
+        if image_roles:
+            roles[ids == self.processor.image_token_id] = torch.cat(image_roles)
+        return roles

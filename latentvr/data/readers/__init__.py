@@ -1,0 +1,9 @@
+"""Readers of record files: the library's own form, LLaVA's and TRL's, detected and said in the log."""
+
+from __future__ import annotations
+
+from latentvr.data.readers.detection import Format, detect
+from latentvr.data.readers.reading import read
+from latentvr.data.readers.source import FileSource, open_source
+
+__all__ = ["FileSource", "Format", "detect", "open_source", "read"]
