@@ -1,0 +1,139 @@
+"""Backbone, new token rows and a method's modules as one module: what DDP and DeepSpeed wrap.
+
+Everything that takes a gradient is reached through `LatentModel.forward`, so that gradient
+synchronisation sees it. Shape letters: B batch, S sequence, N visual tokens, D width, V vocabulary,
+F feature levels, L positions with a label.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from latentvr.attention.kernels import AttentionInputs, prepare
+from latentvr.attention.roles import Role
+from latentvr.attention.visibility import Visibility
+from latentvr.data.encode import IGNORED
+from latentvr.data.processor import Processor
+from latentvr.models.backbone import Backbone
+from latentvr.models.token_rows import TokenRows
+from latentvr.reasoners.base import Batch, LatentReasoner, Stage, Term
+
+
+class LatentModel(nn.Module):
+    """A vision-language model with a latent-reasoning method on top.
+
+    Attributes:
+        base: the stock model, or a PEFT model around it.
+        backbone: uniform access to the stock model's parts.
+        reasoner: the method.
+        processor: tokenizer and image processor.
+        rows: embedding rows of the method's new tokens, or None.
+        extra: the method's own modules.
+    """
+
+    def __init__(
+        self, backbone: Backbone, reasoner: LatentReasoner, processor: Processor, seed: int = 0
+    ) -> None:
+        super().__init__()
+        self.base: Any = backbone.model
+        self.backbone = backbone
+        self.reasoner = reasoner
+        self.processor = processor
+        tokens = reasoner.tokens()
+        ids = add_tokens(backbone, processor, [token.text for token in tokens])
+        self.rows = TokenRows(tokens, ids, backbone.embedding_weight, seed) if tokens else None
+        self.extra = nn.ModuleDict(reasoner.modules(backbone.width))
+        silent = [i for token, i in zip(tokens, ids, strict=True) if not token.sampled]
+        self.register_buffer(
+            "excluded", torch.tensor(sorted({*silent, *processor.never_sampled})), persistent=False
+        )
+
+    @property
+    def image_token_id(self) -> int:
+        """Id of the visual placeholder."""
+        return self.processor.image_token_id
+
+    def features(self, batch: Batch) -> Tensor | None:
+        """Visual features (F, N, D) of a batch: cached ones, or encoded by the frozen tower."""
+        if "features" in batch:
+            out: Tensor = batch["features"].to(self.backbone.embedding_weight.dtype)
+            return out
+        if "pixel_values" not in batch:
+            return None
+        with torch.no_grad():
+            return self.backbone.encode_images(batch["pixel_values"], batch["image_grid_thw"])
+
+    def embeds(self, batch: Batch, features_FND: Tensor | None, slots: Tensor | None) -> Tensor:
+        """Input embeddings (B, S, D): text, new rows, visual features, and what is fed at the slots."""
+        ids_BS = batch["input_ids"]
+        embeds_BSD = self.backbone.embed(ids_BS)
+        if self.rows is not None:
+            embeds_BSD = self.rows(ids_BS, embeds_BSD)
+        if features_FND is not None:
+            image_BS1 = torch.eq(ids_BS, self.image_token_id).unsqueeze(-1)
+            embeds_BSD = embeds_BSD.masked_scatter(image_BS1, features_FND[0].to(embeds_BSD.dtype))
+        if slots is not None:
+            latent_BS1 = torch.eq(batch["roles"], int(Role.LATENT)).unsqueeze(-1)
+            embeds_BSD = embeds_BSD.masked_scatter(latent_BS1, slots.to(embeds_BSD.dtype))
+        return embeds_BSD
+
+    def attend(self, batch: Batch, visibility: Visibility) -> AttentionInputs:
+        """Mask and kernel arguments of a batch under a visibility."""
+        return prepare(
+            self.backbone.kernel,
+            visibility,
+            batch["roles"],
+            batch.get("documents"),
+            dtype=self.backbone.embedding_weight.dtype,
+        )
+
+    def hidden(
+        self, batch: Batch, features_FND: Tensor | None, stage: Stage, cache: Any = None
+    ) -> Tensor:
+        """Hidden states after the final norm (B, S, D)."""
+        slots = self.reasoner.slot_inputs(batch, features_FND, stage)
+        return self.backbone.decode(
+            self.embeds(batch, features_FND, slots),
+            batch["position_ids"],
+            self.attend(batch, stage.visibility),
+            features_FND,
+            torch.eq(batch["input_ids"], self.image_token_id),
+            cache,
+        )
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Logits in float32 (..., V); tokens that are never written get -inf."""
+        scores = self.backbone.logits(hidden).float()
+        return scores.index_fill(-1, self.get_buffer("excluded"), float("-inf"))
+
+    def forward(self, batch: Batch, stage: Stage) -> dict[str, Term]:
+        """Loss terms of a batch, each summed over its items.
+
+        Only the L positions that predict a label reach the head: L x V logits, never B x S x V.
+        """
+        features_FND = self.features(batch)
+        hidden_BSD = self.hidden(batch, features_FND, stage)
+        wanted_BS = batch["labels"][:, 1:]
+        keep_BS = wanted_BS != IGNORED
+        logits_LV = self.logits(hidden_BSD[:, :-1][keep_BS])
+        ce = functional.cross_entropy(logits_LV, wanted_BS[keep_BS], reduction="sum")
+        return {"ce": Term(ce), **self.reasoner.losses(hidden_BSD, batch, features_FND, stage)}
+
+
+def add_tokens(backbone: Backbone, processor: Processor, texts: list[str]) -> list[int]:
+    """Add tokens to the tokenizer and make sure that the embedding matrix has rows for them.
+
+    Matrices of released models have spare rows; they are used as they are, never resized or shrunk.
+    """
+    if not texts:
+        return []
+    tokenizer = processor.tokenizer
+    tokenizer.add_special_tokens({"additional_special_tokens": texts}, replace_extra_special_tokens=False)
+    ids: list[int] = tokenizer.convert_tokens_to_ids(texts)
+    if max(ids) >= backbone.embedding_weight.shape[0]:
+        backbone.model.resize_token_embeddings(max(ids) + 1, mean_resizing=False)
+    return ids

@@ -1,0 +1,206 @@
+"""Trained weights on disk, in formats that other tools read.
+
+Adapters and token rows are a PEFT folder (`trainable_token_indices`), a fully trained language model is a
+folder of transformers with the rows in its embedding matrix. `latentvr.json` says what the folder holds.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import (
+    LoraConfig,
+    PeftModel,
+    TrainableTokensConfig,
+    get_peft_model,
+    get_peft_model_state_dict,
+    set_peft_model_state_dict,
+)
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from latentvr.config.schema import ModelConfig
+from latentvr.data.processor import first_line
+from latentvr.errors import CheckpointError
+from latentvr.models.latent_model import LatentModel
+
+CARD = "latentvr.json"
+ADAPTER = "adapter_model.safetensors"
+MODULES = "reasoner.safetensors"
+FORMAT = 1
+_EMBEDDING = "base_model.model.model.language_model.embed_tokens"
+_LORA_ROWS = f"{_EMBEDDING}.token_adapter.trainable_tokens_delta"
+_ONLY_ROWS = f"{_EMBEDDING}.trainable_tokens_delta"
+_ONLY_ROWS_HEAD = "base_model.model.lm_head.trainable_tokens_delta"
+
+
+def save_weights(model: LatentModel, folder: Path, config: ModelConfig) -> None:
+    """Write what was trained, the tokenizer and the card to `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if isinstance(model.base, PeftModel):
+        kind = "lora"
+        _save_adapters(model, folder)
+    elif any(p.requires_grad for p in model.backbone.language_model.parameters()):
+        kind = "language"
+        if model.rows is not None:
+            model.rows.write_into(model.backbone.embedding_weight)
+        model.base.save_pretrained(folder)
+    else:
+        kind = "tokens"
+        _save_rows(model, folder)
+    modules = {k: v.contiguous() for k, v in model.extra.state_dict().items()}
+    if modules:
+        save_file(modules, folder / MODULES)
+    model.processor.save(folder)
+    card = {
+        "format": FORMAT,
+        "weights": kind,
+        "reasoner": dataclasses.asdict(model.reasoner.config),
+        "model": dataclasses.asdict(config),
+        "tokens": [token.text for token in model.reasoner.tokens()],
+    }
+    (folder / CARD).write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
+
+
+def _save_adapters(model: LatentModel, folder: Path) -> None:
+    """Write a PEFT folder with LoRA matrices and token rows."""
+    state = {k: v.contiguous() for k, v in get_peft_model_state_dict(model.base).items()}
+    config: LoraConfig = model.base.peft_config["default"]
+    config = LoraConfig(**{**config.to_dict(), "inference_mode": True})
+    if model.rows is not None:
+        state[_LORA_ROWS] = model.rows.rows.detach()
+        config.trainable_token_indices = {"embed_tokens": model.rows.get_buffer("ids").tolist()}
+    save_file(state, folder / ADAPTER, metadata={"format": "pt"})
+    config.save_pretrained(str(folder))
+
+
+def _save_rows(model: LatentModel, folder: Path) -> None:
+    """Write a PEFT folder with token rows alone."""
+    assert model.rows is not None  # noqa: S101 - `set_trainable` refuses a model with nothing to train
+    rows = model.rows.rows.detach()
+    state = {_ONLY_ROWS: rows}
+    if model.backbone.model.config.tie_word_embeddings:
+        state[_ONLY_ROWS_HEAD] = rows.clone()
+    save_file(state, folder / ADAPTER, metadata={"format": "pt"})
+    config = TrainableTokensConfig(
+        token_indices=model.rows.get_buffer("ids").tolist(),
+        target_modules=["embed_tokens"],
+        inference_mode=True,
+    )
+    config.save_pretrained(str(folder))
+
+
+def read_card(folder: Path) -> dict[str, Any]:
+    """Read a checkpoint's card.
+
+    Raises:
+        CheckpointError: there is none, or it is of a later format.
+    """
+    file = folder / CARD
+    if not file.is_file():
+        raise CheckpointError(
+            f"expected a checkpoint with {CARD}, got none, at {str(folder)!r}; "
+            "fix: give a run folder or one of its checkpoints"
+        )
+    try:
+        card: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise CheckpointError(
+            f"expected valid JSON, got an error ({error}), at {str(file)!r}; fix: restore the checkpoint"
+        ) from error
+    if card.get("format") != FORMAT:
+        raise CheckpointError(
+            f"expected checkpoint format {FORMAT}, got {card.get('format')!r}, at {str(file)!r}; "
+            "fix: use the version of latentvr that wrote it"
+        )
+    return card
+
+
+def load_weights(model: LatentModel, folder: Path) -> None:
+    """Put the weights of a checkpoint into a model that was built for it.
+
+    Adapters are added where the model has none.
+
+    Raises:
+        CheckpointError: a file is damaged or does not fit.
+    """
+    kind = read_card(folder)["weights"]
+    if kind == "language":
+        _load_language(model, folder)
+    else:
+        _load_adapters(model, folder)
+    if len(model.extra):
+        model.extra.load_state_dict(_read(folder / MODULES))
+
+
+def _load_adapters(model: LatentModel, folder: Path) -> None:
+    """Read LoRA matrices, if there are any, and token rows."""
+    state = _read(folder / ADAPTER)
+    state.pop(_ONLY_ROWS_HEAD, None)
+    rows = state.pop(_LORA_ROWS, None)
+    rows = state.pop(_ONLY_ROWS, None) if rows is None else rows
+    _load_rows(model, rows, folder)
+    if not state:
+        return
+    if not isinstance(model.base, PeftModel):
+        config = LoraConfig.from_pretrained(str(folder))
+        config.trainable_token_indices = None
+        config.inference_mode = False
+        model.base = get_peft_model(model.base, config)
+    result = set_peft_model_state_dict(model.base, state)
+    missing = [key for key in getattr(result, "missing_keys", []) if "lora_" in key]
+    if missing or result.unexpected_keys:
+        raise CheckpointError(
+            f"expected adapters for this model, got {len(missing)} missing and {len(result.unexpected_keys)} "
+            f"unknown matrices, at {str(folder)!r}; fix: use the backbone named in {CARD}"
+        )
+
+
+def _load_rows(model: LatentModel, rows: Tensor | None, folder: Path) -> None:
+    """Copy token rows into the model."""
+    wanted = None if model.rows is None else tuple(model.rows.rows.shape)
+    found = None if rows is None else tuple(rows.shape)
+    if wanted != found:
+        raise CheckpointError(
+            f"expected token rows of shape {wanted}, got {found}, at {str(folder)!r}; "
+            f"fix: use the reasoner and the backbone named in {CARD}"
+        )
+    if model.rows is not None and rows is not None:
+        with torch.no_grad():
+            model.rows.rows.copy_(rows)
+
+
+def _load_language(model: LatentModel, folder: Path) -> None:
+    """Read a whole model, saved under the names of the public checkpoints; its matrix holds the token rows."""
+    stock = model.backbone.model
+    try:
+        loaded = type(stock).from_pretrained(folder, dtype=torch.float32)
+        stock.load_state_dict(loaded.state_dict())
+    except (OSError, RuntimeError, ValueError, SafetensorError) as error:
+        raise CheckpointError(
+            f"expected the weights of this model, got: {first_line(error)}, at {str(folder)!r}; "
+            f"fix: use the backbone named in {CARD}"
+        ) from error
+    if model.rows is not None:
+        rows = model.backbone.embedding_weight[model.rows.get_buffer("ids")].float()
+        _load_rows(model, rows, folder)
+
+
+def _read(file: Path) -> dict[str, Tensor]:
+    """Read a safetensors file.
+
+    Raises:
+        CheckpointError: it is missing or damaged.
+    """
+    try:
+        tensors: dict[str, Tensor] = load_file(file)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(
+            f"expected a complete safetensors file, got: {error}, at {str(file)!r}; fix: use another checkpoint"
+        ) from error
+    return tensors
