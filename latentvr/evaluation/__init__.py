@@ -1,0 +1,1 @@
+"""Answer extraction, figures with intervals, attention maps and the report."""

@@ -1,0 +1,198 @@
+"""Where attention goes: from the answer to the latents, and from the latents to the image.
+
+The weights are those of the stock model in its eager form, under the reference mask. They are read layer by
+layer and reduced at once: one layer's (B, H, S, S) is in memory, never all layers'.
+
+Shape letters: B batch, H heads, S sequence, K latent tokens of a sample.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from latentvr.attention.kernels import implementation, prepare
+from latentvr.attention.roles import Role
+from latentvr.attention.visibility import Visibility
+from latentvr.errors import UserError
+from latentvr.models.latent_model import LatentModel
+from latentvr.reasoners.base import Batch, Stage
+
+Map = npt.NDArray[np.float32]
+Reader = Callable[[int, Tensor], None]
+
+
+@torch.no_grad()
+def answer_to_latent(model: LatentModel, batches: Iterable[Batch], visibility: Visibility) -> float:
+    """Mean attention from answer tokens to latent tokens (arXiv 2512.21218, section 4.4.1).
+
+    The weights of one answer token are summed over its latent keys, then averaged over heads, layers, the
+    sample's answer tokens (its end token included) and, last, over samples.
+
+    Args:
+        model: put into evaluation mode for the call.
+        batches: teacher-forced batches with their answers, on the model's device.
+        visibility: who sees whom.
+
+    Returns:
+        A share between 0 and 1; 0 for a method without latent tokens.
+
+    Raises:
+        UserError: there are no samples, or one has no answer.
+    """
+    masses = [_masses(model, batch, visibility) for batch in batches]
+    if not masses:
+        raise UserError("expected at least one batch, got none, at attention mass; fix: give records")
+    return float(torch.cat(masses).mean())
+
+
+@torch.no_grad()
+def latent_to_image(model: LatentModel, batch: Batch, visibility: Visibility) -> list[list[Map]]:
+    """Attention from each latent token to each visual token (arXiv 2512.21218, figure 3).
+
+    Args:
+        model: put into evaluation mode for the call.
+        batch: with or without answers, on the model's device.
+        visibility: who sees whom.
+
+    Returns:
+        For each sample, for each of its images, weights (K, rows, columns) averaged over heads and layers;
+        rows and columns count visual tokens. Copies of images that serve as latents are no keys here.
+    """
+    roles_BS = batch["roles"]
+    summed = torch.zeros(*roles_BS.shape, roles_BS.shape[1], device=roles_BS.device)
+
+    def add(layer: int, weights_BHSS: Tensor) -> None:
+        del layer
+        summed.add_(weights_BHSS.float().mean(1))
+
+    layers = read_attention(model, batch, visibility, add)
+    mean_BSS = (summed / layers).cpu()
+    out = []
+    for weights_SS, latent_S, spans in zip(
+        mean_BSS, torch.eq(roles_BS, int(Role.LATENT)).cpu(), image_spans(model, batch), strict=True
+    ):
+        rows_KS = weights_SS[latent_S]
+        out.append([rows_KS[:, places].reshape(len(rows_KS), *size).numpy() for places, size in spans])
+    return out
+
+
+def image_spans(model: LatentModel, batch: Batch) -> list[list[tuple[Tensor, tuple[int, int]]]]:
+    """Find the visual tokens of each sample's images.
+
+    Returns:
+        For each sample and image, places in the sequence and (rows, columns) in visual tokens.
+    """
+    merge = int(model.processor.image_processor.merge_size)
+    grids = [[int(n) for n in row] for row in batch.get("image_grid_thw", ())]
+    sizes = iter([(frames * rows // merge, columns // merge) for frames, rows, columns in grids])
+    visual_BS = torch.eq(batch["input_ids"], model.image_token_id).cpu()
+    out = []
+    for visual_S, roles_S in zip(visual_BS, batch["roles"].cpu(), strict=True):
+        places = visual_S.nonzero()[:, 0]
+        spans = []
+        while len(places):
+            size = next(sizes)
+            here, places = places[: size[0] * size[1]], places[size[0] * size[1] :]
+            if int(roles_S[here[0]]) == Role.IMAGE:
+                spans.append((here, size))
+        out.append(spans)
+    return out
+
+
+def read_attention(model: LatentModel, batch: Batch, visibility: Visibility, reader: Reader) -> int:
+    """Run the text decoder once and hand each layer's attention weights (B, H, S, S) to `reader`.
+
+    Args:
+        model: its kernel and its mode are as before afterwards.
+        batch: on the model's device.
+        visibility: who sees whom.
+        reader: takes the layer's number and weights; rows are queries.
+
+    Returns:
+        Number of layers.
+    """
+    backbone = model.backbone
+    layers = list(backbone.language_model.layers)
+    dtype = backbone.embedding_weight.dtype
+    attend = prepare("mask", visibility, batch["roles"], batch.get("documents"), dtype=dtype, eager=True)
+    features_FND = model.features(batch)
+    slots = model.reasoner.slot_inputs(batch, features_FND, Stage("attention", visibility))
+    with _eager(model), _hooks(layers, reader):
+        backbone.decode(
+            model.embeds(batch, features_FND, slots),
+            batch["position_ids"],
+            attend,
+            features_FND,
+            torch.eq(batch["input_ids"], model.image_token_id),
+        )
+    return len(layers)
+
+
+@contextmanager
+def _eager(model: LatentModel) -> Iterator[None]:
+    """Use eager attention without dropout; the only form that gives its weights."""
+    stock = model.backbone.model
+    before = model.backbone.text_config._attn_implementation
+    training = [module for module in model.modules() if module.training]
+    model.eval()
+    stock.set_attn_implementation({"text_config": implementation("mask", eager=True)})
+    try:
+        yield
+    finally:
+        stock.set_attn_implementation({"text_config": before})
+        for module in training:
+            module.training = True
+
+
+@contextmanager
+def _hooks(layers: list[Any], reader: Reader) -> Iterator[None]:
+    """Call `reader` whenever a layer's attention has run."""
+    handles = [
+        layer.self_attn.register_forward_hook(_weights_hook(number, reader))
+        for number, layer in enumerate(layers)
+    ]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _weights_hook(number: int, reader: Reader) -> Callable[[nn.Module, Any, Any], None]:
+    def hook(module: nn.Module, inputs: Any, output: Any) -> None:
+        del module, inputs
+        reader(number, output[1])
+
+    return hook
+
+
+def _masses(model: LatentModel, batch: Batch, visibility: Visibility) -> Tensor:
+    """Mean attention mass of each sample (B,), in double precision on the CPU."""
+    answer_BS = torch.eq(batch["roles"], int(Role.ANSWER))
+    latent_BS = torch.eq(batch["roles"], int(Role.LATENT))
+    _require_answers(answer_BS, batch)
+    mass_B = torch.zeros(len(answer_BS), dtype=torch.float64, device=answer_BS.device)
+
+    def add(layer: int, weights_BHSS: Tensor) -> None:
+        del layer
+        to_latents_BS = (weights_BHSS.float().mean(1) * latent_BS[:, None]).sum(-1)
+        mass_B.add_((to_latents_BS * answer_BS).sum(-1) / answer_BS.sum(-1))
+
+    layers = read_attention(model, batch, visibility, add)
+    return mass_B.cpu() / layers
+
+
+def _require_answers(answer_BS: Tensor, batch: Batch) -> None:
+    for name, has_answer in zip(batch["sample_ids"], answer_BS.any(-1).tolist(), strict=True):
+        if not has_answer:
+            raise UserError(
+                f"expected answer tokens, got none, at sample {name!r} of the attention mass; "
+                "fix: encode the records with their answers"
+            )

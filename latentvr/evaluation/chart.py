@@ -1,0 +1,125 @@
+"""Line charts as geometry: what the report's template draws as SVG."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import ceil, floor, isfinite, log10
+
+WIDTH, HEIGHT = 640, 260
+LEFT, RIGHT, TOP, BOTTOM = 58, 14, 20, 40
+Point = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Line:
+    """One curve.
+
+    Attributes:
+        name: shown in the legend.
+        points: (x, y); where y is not finite the line has a gap.
+    """
+
+    name: str
+    points: tuple[Point, ...]
+
+
+@dataclass(frozen=True)
+class Chart:
+    """Curves over one axis.
+
+    Attributes:
+        title: caption.
+        x_label: what x counts.
+        y_label: what y measures, with its unit.
+        lines: the curves.
+        marks: (x, name) of vertical lines, such as the starts of stages.
+    """
+
+    title: str
+    x_label: str
+    y_label: str
+    lines: tuple[Line, ...]
+    marks: tuple[tuple[float, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class DrawnLine:
+    """A curve in SVG coordinates: a path, and its points where they are few."""
+
+    name: str
+    path: str
+    dots: tuple[Point, ...]
+    gaps: int
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A chart in SVG coordinates; ticks are (place, text)."""
+
+    chart: Chart
+    lines: tuple[DrawnLine, ...]
+    x_ticks: tuple[tuple[float, str], ...]
+    y_ticks: tuple[tuple[float, str], ...]
+    marks: tuple[tuple[float, str], ...]
+    width: int = WIDTH
+    height: int = HEIGHT
+    left: int = LEFT
+    right: int = WIDTH - RIGHT
+    top: int = TOP
+    bottom: int = HEIGHT - BOTTOM
+
+
+def draw(chart: Chart) -> Drawn:
+    """Place a chart's lines, ticks and marks."""
+    finite = [point for line in chart.lines for point in line.points if isfinite(point[1])]
+    xs = [x for x, _ in finite] + [x for x, _ in chart.marks]
+    x_ticks, x_low, x_high = _axis(xs, tight=True)
+    y_ticks, y_low, y_high = _axis([y for _, y in finite], tight=False)
+
+    def across(x: float) -> float:
+        return round(LEFT + (x - x_low) / (x_high - x_low) * (WIDTH - LEFT - RIGHT), 1)
+
+    def up(y: float) -> float:
+        return round(HEIGHT - BOTTOM - (y - y_low) / (y_high - y_low) * (HEIGHT - TOP - BOTTOM), 1)
+
+    lines = []
+    for line in chart.lines:
+        placed = [(across(x), up(y)) if isfinite(y) else None for x, y in line.points]
+        dots = tuple(point for point in placed if point)
+        lines.append(
+            DrawnLine(line.name, _path(placed), dots if len(dots) <= 30 else (), len(placed) - len(dots))
+        )
+    return Drawn(
+        chart,
+        tuple(lines),
+        tuple((across(x), f"{x:g}") for x in x_ticks),
+        tuple((up(y), f"{y:g}") for y in y_ticks),
+        tuple((across(x), name) for x, name in chart.marks),
+    )
+
+
+def _path(points: Sequence[Point | None]) -> str:
+    pen = "M"
+    parts = []
+    for point in points:
+        if point is None:
+            pen = "M"
+            continue
+        parts.append(f"{pen}{point[0]} {point[1]}")
+        pen = "L"
+    return "".join(parts)
+
+
+def _axis(values: Sequence[float], tight: bool) -> tuple[list[float], float, float]:
+    """Choose round ticks and the range: of the values themselves (tight), or out to the next ticks."""
+    low, high = (min(values), max(values)) if values else (0.0, 1.0)
+    if low == high:
+        low, high = low - 0.5, high + 0.5
+    rough = (high - low) / 5
+    power = 10.0 ** floor(log10(rough))
+    step = next(power * f for f in (1, 2, 5, 10) if power * f >= rough * 0.999)
+    if not tight:
+        low, high = floor(low / step) * step, ceil(high / step) * step
+    first, last = ceil(low / step - 1e-9), floor(high / step + 1e-9)
+    return [round(i * step, 12) for i in range(first, last + 1)], low, high

@@ -1,0 +1,104 @@
+"""One self-contained HTML file about a run: tables, curves and attention overlays.
+
+The file loads nothing (a content security policy forbids it), holds no script, and escapes all text.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from latentvr.data.picture import data_uri
+from latentvr.evaluation.chart import Chart, draw
+from latentvr.evaluation.overlay import Picture
+
+_TEMPLATES = Path(__file__).parent / "templates"
+
+
+@dataclass(frozen=True)
+class ReportTable:
+    """A table of texts.
+
+    Attributes:
+        caption: what it shows.
+        header: names of the columns.
+        rows: one text per column.
+        note: how to read it; empty for none.
+    """
+
+    caption: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Example:
+    """A sample with what the model made of it.
+
+    Attributes:
+        id: the record's id.
+        prompt: what the model was asked.
+        answer: the expected answer.
+        prediction: what the model wrote.
+        correct: None where no answer was found in it.
+        pictures: images and overlays, as `latent_pictures` gives them.
+    """
+
+    id: str
+    prompt: str
+    answer: str
+    prediction: str
+    correct: bool | None
+    pictures: tuple[Picture, ...] = ()
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a report says, from top to bottom.
+
+    Attributes:
+        title: heading and window title.
+        summary: paragraphs.
+        tables: figures.
+        charts: training curves, such as loss per stage and validation accuracy.
+        examples: samples with attention overlays.
+        environment: names and values, such as versions and seed.
+        command: the command that made the run.
+    """
+
+    title: str
+    summary: tuple[str, ...] = ()
+    tables: tuple[ReportTable, ...] = ()
+    charts: tuple[Chart, ...] = ()
+    examples: tuple[Example, ...] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
+    command: str = ""
+
+
+def render(report: Report) -> str:
+    """Write a report as HTML."""
+    environment = Environment(
+        loader=FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["data_uri"] = data_uri
+    return environment.get_template("report.html").render(
+        report=report, charts=[draw(chart) for chart in report.charts]
+    )
+
+
+def write_report(path: str | Path, report: Report) -> Path:
+    """Write a report to `path` in one step: a reader sees the old file or the new one, never half."""
+    path = Path(path)
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(render(report), encoding="utf-8", errors="replace")
+    os.replace(partial, path)
+    return path
