@@ -1,0 +1,209 @@
+"""`latentvr`: the verbs and their options. Each verb's work is in the file of its name, imported when run."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from latentvr import __version__
+from latentvr.errors import LatentVRError
+
+_APP = typer.Typer(
+    name="latentvr",
+    help="Latent visual reasoning for multimodal models.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+_DATA = typer.Typer(help="Check, look at and make data.", no_args_is_help=True)
+_APP.add_typer(_DATA, name="data")
+
+Recipe = Annotated[Path, typer.Argument(metavar="RECIPE", help="Recipe file (YAML).", show_default=False)]
+Checkpoint = Annotated[Path, typer.Argument(metavar="CKPT", help="Checkpoint folder.", show_default=False)]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="KEY=VALUE", help="Settings on top, such as train.batch_size=2.", show_default=False
+    ),
+]
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"latentvr {__version__}")
+        raise typer.Exit
+
+
+@_APP.callback()
+def _root(
+    _asked: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and leave.")
+    ] = False,
+) -> None: ...
+
+
+@_APP.command()
+def train(
+    recipe: Recipe,
+    overrides: Overrides = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Prepare everything, train nothing.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the last complete checkpoint.")
+    ] = False,
+) -> None:
+    """Train a model as a recipe says."""
+    from latentvr.cli import train as verb
+
+    verb.run(recipe, overrides or [], dry_run=dry_run, resume=resume)
+
+
+@_APP.command(name="eval")
+def evaluate(
+    checkpoint: Checkpoint,
+    overrides: Overrides = None,
+    data: Annotated[Path | None, typer.Option(help="Records file instead of the recipe's data.")] = None,
+    split: Annotated[
+        Literal["validation", "test"] | None, typer.Option(help="Split; the recipe's by default.")
+    ] = None,
+    usage: Annotated[
+        bool, typer.Option("--usage", help="Measure how much the answers use the latents.")
+    ] = False,
+    out: Annotated[Path | None, typer.Option(help="Folder for the results.")] = None,
+) -> None:
+    """Measure a checkpoint's answers on data."""
+    from latentvr.cli import eval as verb
+
+    verb.run(checkpoint, overrides or [], data=data, split=split, usage=usage, out=out)
+
+
+@_APP.command()
+def generate(
+    checkpoint: Checkpoint,
+    question: Annotated[str, typer.Argument(metavar="QUESTION", help="The question.", show_default=False)],
+    image: Annotated[list[Path], typer.Option(help="Image file; repeat for more.", show_default=False)],
+    show_latents: Annotated[
+        bool, typer.Option("--show-latents", help="Show figures of the latents.")
+    ] = False,
+) -> None:
+    """Answer a question about images."""
+    from latentvr.cli import generate as verb
+
+    verb.run(checkpoint, question, images=image, show_latents=show_latents)
+
+
+@_APP.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for the demo's run.")] = Path("runs/demo"),
+    rebuild_backbone: Annotated[
+        bool, typer.Option("--rebuild-backbone", help="Pretrain the tiny backbone anew.")
+    ] = False,
+) -> None:
+    """Train and measure a tiny model on a CPU, from start to report."""
+    from latentvr.cli import demo as verb
+
+    verb.run(out, rebuild_backbone=rebuild_backbone)
+
+
+@_APP.command()
+def validate(recipe: Recipe, overrides: Overrides = None) -> None:
+    """Check a recipe and list everything that is wrong with it."""
+    from latentvr.cli import validate as verb
+
+    verb.run(recipe, overrides or [])
+
+
+@_APP.command()
+def explain(
+    key: Annotated[str, typer.Argument(metavar="KEY", help="Key or section; none lists the sections.")] = "",
+    markdown: Annotated[bool, typer.Option("--markdown", help="Write the reference of all keys.")] = False,
+) -> None:
+    """Say what a key of the recipe means, its type and its default."""
+    from latentvr.cli import explain as verb
+
+    verb.run(key, markdown=markdown)
+
+
+@_APP.command()
+def env() -> None:
+    """Show the versions and the hardware; exit with 1 where a version is not supported."""
+    from latentvr.cli import env as verb
+
+    verb.run()
+
+
+@_DATA.command()
+def check(
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="Records file or folder.", show_default=False)],
+    image_root: Annotated[
+        Path | None, typer.Option(help="Folder of the images; that of PATH by default.")
+    ] = None,
+) -> None:
+    """List every bad row of a data set."""
+    from latentvr.cli import data as verb
+
+    verb.check(path, image_root=image_root)
+
+
+@_DATA.command()
+def preview(
+    source: Annotated[
+        Path, typer.Argument(metavar="RECIPE_OR_RECORDS", help="Recipe or records file.", show_default=False)
+    ],
+    html: Annotated[Path | None, typer.Option(help="Write a page with images to this file.")] = None,
+    count: Annotated[int, typer.Option(min=1, help="Samples to show.")] = 4,
+) -> None:
+    """Show samples as the model gets them."""
+    from latentvr.cli import data as verb
+
+    verb.preview(source, html=html, count=count)
+
+
+@_DATA.command()
+def build(
+    task: Annotated[str, typer.Argument(metavar="TASK", help="What to make: toy.", show_default=False)],
+    root: Annotated[Path, typer.Option(help="Folder to write to.", show_default=False)],
+) -> None:
+    """Make records."""
+    from latentvr.cli import data as verb
+
+    verb.build(task, root=root)
+
+
+def guarded(call: Callable[[], object]) -> int:
+    """Run `call` and return the exit code; the library's own errors become sentences on stderr.
+
+    Exit codes: 0 done, 1 failure, 2 the user's input, 3 out of memory, 130 and 143 on signals.
+    """
+    try:
+        call()
+    except LatentVRError as error:
+        typer.echo("\n".join(f"error: {line}" for line in str(error).splitlines()), err=True)
+        return error.exit_code
+    except KeyboardInterrupt:
+        typer.echo("error: stopped by the user", err=True)
+        return 130
+    except RuntimeError as error:
+        # The class is known by its name: importing torch to catch it would slow every verb down.
+        if type(error).__name__ != "OutOfMemoryError":
+            raise
+        typer.echo(
+            _OUT_OF_MEMORY.format(error=str(error).splitlines()[0] if str(error) else "no detail"), err=True
+        )
+        return 3
+    return 0
+
+
+_OUT_OF_MEMORY = (
+    "error: the device ran out of memory ({error}); fix: lower train.batch_size and raise "
+    "train.gradient_accumulation by the same factor, set model.gradient_checkpointing=true, or bound the "
+    "images with model.max_pixels (262144 is 512 x 512)"
+)
+
+
+def main() -> None:
+    """Run the command line and leave the process with its exit code."""
+    sys.exit(guarded(_APP))

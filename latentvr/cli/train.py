@@ -1,0 +1,27 @@
+"""`latentvr train`: train as a recipe says, or show what would happen."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+
+def run(recipe: Path, overrides: Sequence[str], *, dry_run: bool, resume: bool) -> None:
+    """Train, or with `dry_run` print settings, their origin and the sizes."""
+    import typer
+
+    from latentvr.config.load import load
+    from latentvr.config.rules import require
+
+    resolved = load(recipe, overrides)
+    require(resolved)
+    if dry_run:
+        from latentvr.runs.dry_run import describe
+
+        typer.echo(describe(resolved))
+        return
+    from latentvr.cli.logs import to_terminal
+    from latentvr.runs.sft import train
+
+    to_terminal()
+    typer.echo(f"checkpoint: {train(resolved, resume=resume)}")

@@ -1,0 +1,1 @@
+"""Trainers; they never know which method they train."""

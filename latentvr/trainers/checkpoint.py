@@ -1,0 +1,148 @@
+"""Checkpoint folders: written aside, marked complete, verified before use.
+
+`checkpoints/step-N/` holds weights and training state; `complete.json` in it, written last, lists every
+file with its size and SHA-256. A folder without it, or with a file that differs, is refused by name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from latentvr.errors import CheckpointError
+
+MARKER = "complete.json"
+STATE = "run_state.json"
+_NAME = re.compile(r"step-(\d+)")
+
+
+def folder_name(step: int) -> str:
+    """Name of the checkpoint after `step` optimiser steps of the run."""
+    return f"step-{step}"
+
+
+def step_of(folder: Path) -> int:
+    """Optimiser step of a checkpoint folder."""
+    match = _NAME.fullmatch(folder.name)
+    return int(match.group(1)) if match else -1
+
+
+def digest(file: Path) -> str:
+    """SHA-256 of a file, in hex."""
+    sha = hashlib.sha256()
+    with file.open("rb") as stream:
+        for block in iter(lambda: stream.read(1 << 20), b""):
+            sha.update(block)
+    return sha.hexdigest()
+
+
+def seal(partial: Path) -> Path:
+    """Mark a `.partial` folder complete and give it its name.
+
+    Everything is flushed to disk before the name changes, so that a power cut leaves the old state or the new.
+    """
+    files = {
+        str(file.relative_to(partial)): {"size": file.stat().st_size, "sha256": digest(file)}
+        for file in sorted(partial.rglob("*"))
+        if file.is_file()
+    }
+    (partial / MARKER).write_text(json.dumps(files, indent=1) + "\n", encoding="utf-8")
+    for file in [*partial.rglob("*"), partial]:
+        flush(file)
+    final = partial.with_name(partial.name.removesuffix(".partial"))
+    if final.exists():
+        shutil.rmtree(final)
+    partial.rename(final)
+    flush(final.parent)
+    return final
+
+
+def flush(path: Path) -> None:
+    """Force a file or folder to disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_aside(partial: Path, fill: Callable[[Path], None]) -> None:
+    """Fill a new `.partial` folder; what an unfinished write left there goes."""
+    if partial.exists():
+        shutil.rmtree(partial)
+    partial.mkdir(parents=True)
+    fill(partial)
+
+
+def verify(folder: Path) -> None:
+    """Check that a checkpoint is whole.
+
+    Raises:
+        CheckpointError: it is incomplete or damaged; the message names the first bad file and offers the
+            newest complete checkpoint before it.
+    """
+    problem = _problem(folder)
+    if problem is None:
+        return
+    older = [f for f in listed(folder.parent) if step_of(f) < step_of(folder) and _problem(f) is None]
+    fix = f"remove it and resume from {older[-1].name}" if older else "start the run again"
+    raise CheckpointError(f"expected a complete checkpoint, got {problem}, at {str(folder)!r}; fix: {fix}")
+
+
+def _problem(folder: Path) -> str | None:
+    """Say what is wrong with a checkpoint, or None."""
+    marker = folder / MARKER
+    if not marker.is_file():
+        return f"no {MARKER}"
+    try:
+        files = json.loads(marker.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError):
+        return f"a damaged {MARKER}"
+    for name, facts in files.items():
+        file = folder / name
+        if not file.is_file():
+            return f"no {name}"
+        if file.stat().st_size != facts["size"] or digest(file) != facts["sha256"]:
+            return f"a damaged {name}"
+    return None
+
+
+def listed(checkpoints: Path) -> list[Path]:
+    """Checkpoint folders by step, whole or not; leftovers of unfinished writes are not among them."""
+    if not checkpoints.is_dir():
+        return []
+    return sorted((f for f in checkpoints.iterdir() if step_of(f) >= 0 and not f.is_symlink()), key=step_of)
+
+
+def latest(checkpoints: Path) -> Path | None:
+    """Newest checkpoint of a run, verified, or None where there is none.
+
+    Raises:
+        CheckpointError: the newest one is damaged.
+    """
+    folders = listed(checkpoints)
+    if not folders:
+        return None
+    verify(folders[-1])
+    return folders[-1]
+
+
+def point(checkpoints: Path, name: str, target: Path) -> None:
+    """Make `checkpoints/name` a link to a checkpoint, in one step."""
+    aside = checkpoints / f"{name}.partial"
+    aside.unlink(missing_ok=True)
+    aside.symlink_to(target.name)
+    aside.replace(checkpoints / name)
+
+
+def prune(checkpoints: Path, keep: int) -> None:
+    """Remove old checkpoints but the newest `keep` and those that links point to."""
+    linked = {link.resolve() for link in checkpoints.iterdir() if link.is_symlink()}
+    for folder in listed(checkpoints)[:-keep]:
+        if folder.resolve() not in linked:
+            shutil.rmtree(folder)
