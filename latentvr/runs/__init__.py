@@ -1,0 +1,1 @@
+"""Whole runs, assembled from a resolved recipe."""
