@@ -29,7 +29,11 @@ class Line:
 
 
 def run() -> None:
-    """Print the report; exit with 1 where a package is missing or outside its range."""
+    """Print the report.
+
+    Raises:
+        Exit: with code 1, where a package is missing or outside its range.
+    """
     lines = [Line("latentvr", __version__), *_system(), *(package(name) for name in PACKAGES), *_devices()]
     for line in lines:
         typer.echo(f"{line.name:<14}{line.value}")

@@ -176,7 +176,14 @@ def build(
 def guarded(call: Callable[[], object]) -> int:
     """Run `call` and return the exit code; the library's own errors become sentences on stderr.
 
-    Exit codes: 0 done, 1 failure, 2 the user's input, 3 out of memory, 130 and 143 on signals.
+    Args:
+        call: what to run, without arguments.
+
+    Returns:
+        0 done, 1 failure, 2 the user's input, 3 out of memory, 130 and 143 on signals.
+
+    Raises:
+        RuntimeError: raised by `call` for any other reason; a bug keeps its traceback.
     """
     try:
         call()

@@ -14,9 +14,9 @@ from torch import Tensor
 
 from latentvr.attention.roles import Role
 from latentvr.data.layout import Layout, NewToken, Segment
+from latentvr.data.processor import IMAGE_TOKEN, Processor
 from latentvr.data.record import Record
 from latentvr.errors import RecordError
-from latentvr.data.processor import IMAGE_TOKEN, Processor
 
 IGNORED = -100
 Positions = Callable[[Tensor, Tensor, Tensor | None], Tensor]

@@ -7,14 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from PIL import Image
 from torch import Tensor
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from latentvr.errors import ModelError
 
-IMAGE_TOKEN = "<|image_pad|>"
+IMAGE_TOKEN = "<|image_pad|>"  # noqa: S105 - a vocabulary entry
 
 
 class Processor:
@@ -42,6 +41,15 @@ class Processor:
         """Ids of image and video placeholders, which a model must never write."""
         ids = self.tokenizer.convert_tokens_to_ids([IMAGE_TOKEN, "<|video_pad|>"])
         return [i for i in ids if i is not None and i != self.tokenizer.unk_token_id]
+
+    def add_tokens(self, texts: Sequence[str]) -> list[int]:
+        """Add control tokens to the vocabulary, those that are there already excepted, and give their ids."""
+        if not texts:
+            return []
+        tokens = {"additional_special_tokens": list(texts)}
+        self.tokenizer.add_special_tokens(tokens, replace_extra_special_tokens=False)
+        ids: list[int] = self.tokenizer.convert_tokens_to_ids(list(texts))
+        return ids
 
     def encode_images(self, images: Sequence[Image.Image]) -> tuple[Tensor, Tensor]:
         """Cut RGB images into patches.

@@ -129,11 +129,7 @@ def add_tokens(backbone: Backbone, processor: Processor, texts: list[str]) -> li
 
     Matrices of released models have spare rows; they are used as they are, never resized or shrunk.
     """
-    if not texts:
-        return []
-    tokenizer = processor.tokenizer
-    tokenizer.add_special_tokens({"additional_special_tokens": texts}, replace_extra_special_tokens=False)
-    ids: list[int] = tokenizer.convert_tokens_to_ids(texts)
-    if max(ids) >= backbone.embedding_weight.shape[0]:
+    ids = processor.add_tokens(texts)
+    if ids and max(ids) >= backbone.embedding_weight.shape[0]:
         backbone.model.resize_token_embeddings(max(ids) + 1, mean_resizing=False)
     return ids

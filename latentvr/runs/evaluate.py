@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,12 +14,14 @@ from latentvr.config.schema import Recipe
 from latentvr.data.record import Source
 from latentvr.errors import RecipeError
 from latentvr.evaluation.evaluate import answer_all, encode_prompts, encoder_for
-from latentvr.evaluation.metrics import Prediction
+from latentvr.evaluation.metrics import Prediction, by_task
+from latentvr.evaluation.report import write_report
 from latentvr.evaluation.usage import check_usage
 from latentvr.models.latent_model import LatentModel
 from latentvr.runs.folder import RESOLVED
 from latentvr.runs.inference import load_checkpoint
 from latentvr.runs.sources import open_split
+from latentvr.runs.usage_report import attention_mass, evaluation_report, examples
 
 
 @dataclass(frozen=True)
@@ -42,9 +45,8 @@ class Evaluation:
 
 def recipe_of(path: Path, overrides: Sequence[str]) -> Resolved:
     """Find the settings of a run folder or of the run that a checkpoint lies in, and apply overrides."""
-    candidates = [path / RESOLVED, path.parent.parent / RESOLVED, path.resolve().parent.parent / RESOLVED]
-    found = next((file for file in candidates if file.is_file()), None)
-    return load(found, overrides)
+    root = run_folder(path)
+    return load(root / RESOLVED if root else None, overrides)
 
 
 def evaluate(
@@ -80,6 +82,11 @@ def evaluate(
     folder.mkdir(parents=True, exist_ok=True)
     result = Evaluation(str(path), split, predictions, attention, folder)
     write_results(result)
+    if usage:
+        made = predictions["as trained"] or []
+        shown = examples(model, source, made, preset(recipe.decode.visibility))
+        report = evaluation_report(f"{path}, {split}", predictions, attention, shown, run_folder(path))
+        write_report(folder / "report.html", report)
     return result
 
 
@@ -91,12 +98,16 @@ def _source(recipe: Recipe, data: Path | None, split: str) -> Source:
     return open_split(recipe.data, split)
 
 
+def run_folder(path: Path) -> Path | None:
+    """Find the run folder that a path is, or that a checkpoint lies in."""
+    candidates = (path, path.parent.parent, path.resolve().parent.parent)
+    return next((root for root in candidates if (root / RESOLVED).is_file()), None)
+
+
 def default_folder(path: Path, split: str) -> Path:
     """`eval/SPLIT` in the run folder of a checkpoint, or in the working folder's `runs/eval`."""
-    for root in (path, path.parent.parent, path.resolve().parent.parent):
-        if (root / RESOLVED).is_file():
-            return root / "eval" / split
-    return Path("runs") / "eval" / path.name / split
+    root = run_folder(path)
+    return root / "eval" / split if root else Path("runs") / "eval" / path.name / split
 
 
 def measure(
@@ -105,8 +116,6 @@ def measure(
     """Predictions by condition, and the answer-to-latent attention."""
     seen, size = preset(recipe.decode.visibility), recipe.eval.batch_size
     if usage:
-        from latentvr.runs.usage_report import attention_mass
-
         predictions = check_usage(model, source, seen, recipe.decode, size)
         return predictions, attention_mass(model, source, seen, size)
     prompts = encode_prompts(model, source, encoder_for(model, recipe.data.max_length))
@@ -114,10 +123,21 @@ def measure(
 
 
 def write_results(result: Evaluation) -> None:
-    """Write `predictions.jsonl` (a line per condition and record) and `results.json`."""
+    """Write `predictions.jsonl` (a line per condition and record) and `results.json` (scores)."""
     lines = [
         json.dumps({"condition": name, **prediction.to_json()}, ensure_ascii=False)
         for name, predictions in result.predictions.items()
         for prediction in predictions or ()
     ]
     (result.folder / "predictions.jsonl").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    scores = {
+        name: None if predictions is None else [dataclasses.asdict(s) for s in by_task(predictions)]
+        for name, predictions in result.predictions.items()
+    }
+    facts = {
+        "checkpoint": result.checkpoint,
+        "split": result.split,
+        "scores": scores,
+        "answer_to_latent_attention": result.attention,
+    }
+    (result.folder / "results.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")

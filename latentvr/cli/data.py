@@ -1,0 +1,70 @@
+"""`latentvr data`: check, look at and make records."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+from latentvr.errors import RecordError, UserError
+
+YAML = (".yaml", ".yml")
+
+
+def check(path: Path, *, image_root: Path | None) -> None:
+    """List every bad row of a data set.
+
+    Raises:
+        RecordError: there are bad rows.
+    """
+    from latentvr.data.check import check as check_records
+
+    report = check_records(path, image_root)
+    for bad in report.bad:
+        typer.echo(f"row {bad.row} {bad.id}: {bad.sentence}")
+    tasks = ", ".join(f"{task} {count}" for task, count in report.tasks.items())
+    typer.echo(f"{path}: {report.format}, {report.n_rows} rows, {report.n_images} images; {tasks}")
+    if report.bad:
+        raise RecordError(
+            f"expected good rows alone, got {len(report.bad)} problems, at {path}; fix: mend the rows listed above"
+        )
+
+
+def preview(source: Path, *, html: Path | None, count: int) -> None:
+    """Show the first samples of a recipe or a records file as the model gets them."""
+    from rich.console import Console
+
+    from latentvr.cli.logs import to_terminal
+    from latentvr.config.load import load
+    from latentvr.data.preview import html as write_html
+    from latentvr.data.preview import shown, terminal
+    from latentvr.runs.preview import dataset_of
+
+    to_terminal()
+    if source.suffix in YAML:
+        resolved = load(source)
+    else:
+        resolved = load(None, ["model.path=tiny-qwen2.5-vl", "model.dtype=float32", f"data.train={source}"])
+    dataset = dataset_of(resolved.recipe)
+    samples = shown(dataset, range(min(count, len(dataset))))
+    tokenizer = dataset.encoder.processor.tokenizer
+    Console().print(terminal(samples, tokenizer))
+    if html is not None:
+        typer.echo(f"page: {write_html(samples, tokenizer, html)}")
+
+
+def build(task: str, *, root: Path) -> None:
+    """Make records and images in a folder.
+
+    Raises:
+        UserError: there is no such builder.
+    """
+    if task != "toy":
+        raise UserError(f"expected a task of toy, got {task!r}; fix: use latentvr data build toy --root DIR")
+    from latentvr.config.schema import ToyConfig
+    from latentvr.data import toy
+
+    settings = ToyConfig()
+    for split in toy.SPLITS:
+        made = toy.Toy(toy.TASKS, split, getattr(settings, split), settings.seed, settings.size)
+        typer.echo(f"{len(made.records)} records: {toy.write(made, root / split)}")

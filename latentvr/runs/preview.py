@@ -1,0 +1,34 @@
+"""The samples of a recipe as the model would get them, without loading weights."""
+
+from __future__ import annotations
+
+import torch
+
+from latentvr.config.schema import Recipe
+from latentvr.data.dataset import EncodedDataset
+from latentvr.data.encode import Encoder
+from latentvr.models.load import family
+from latentvr.reasoners.registry import reasoner_class
+from latentvr.runs.dry_run import model_shape, processor_of
+from latentvr.runs.sources import open_split
+
+
+def dataset_of(recipe: Recipe) -> EncodedDataset:
+    """Build the training data of a recipe; only tokenizer, image settings and the model's shape are read.
+
+    Raises:
+        UserError: data or processor are missing or wrong.
+    """
+    from transformers import AutoModelForImageTextToText
+
+    reasoner = reasoner_class(recipe.reasoner.name)(recipe.reasoner)
+    config, _ = model_shape(recipe.model)
+    with torch.device("meta"):
+        stock = AutoModelForImageTextToText.from_config(config)
+    backbone = family(config.model_type, recipe.model.path)(stock, "mask")
+    processor = processor_of(recipe.model)
+    processor.add_tokens([token.text for token in reasoner.tokens()])
+    encoder = Encoder(
+        processor, reasoner.layout, reasoner.tokens(), backbone.positions, recipe.data.max_length
+    )
+    return EncodedDataset(open_split(recipe.data, "train"), encoder)

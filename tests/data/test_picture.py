@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+from base64 import b64decode
+from io import BytesIO
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from latentvr.data.picture import data_uri, displayed, png, with_boxes
+
+
+@pytest.mark.parametrize(
+    ("size", "shown"),
+    [((64, 64), (256, 256)), ((100, 30), (300, 90)), ((300, 200), (300, 200)), ((2048, 1024), (512, 256))],
+)
+def test_sizes(size: tuple[int, int], shown: tuple[int, int]) -> None:
+    assert displayed(Image.new("RGB", size)).size == shown
+
+
+def test_small_images_keep_their_pixels() -> None:
+    pixels = np.arange(4 * 4 * 3, dtype=np.uint8).reshape(4, 4, 3)
+    shown = np.asarray(displayed(Image.fromarray(pixels)))
+    assert (shown[::64, ::64] == pixels).all()
+    assert (shown[63::64, 63::64] == pixels).all()
+
+
+def test_boxes_frame_their_region_and_leave_the_original_alone() -> None:
+    image = Image.new("RGB", (200, 100))
+    out = np.asarray(with_boxes(image, [(0.25, 0.2, 0.75, 0.8)]))
+    drawn = out.any(-1)
+    rows, columns = np.flatnonzero(drawn.any(1)), np.flatnonzero(drawn.any(0))
+    assert (rows[0], rows[-1]) == (20, 79)
+    assert (columns[0], columns[-1]) == (50, 149)
+    assert not drawn[50, 100]
+    assert not np.asarray(image).any()
+
+
+def test_boxes_thinner_than_the_line_and_at_the_edge_can_be_drawn() -> None:
+    out = with_boxes(Image.new("RGB", (20, 20)), [(0.5, 0.5, 0.5, 0.5), (0.0, 0.0, 1.0, 1.0)])
+    assert np.asarray(out)[10, 10].any()
+
+
+def test_a_data_uri_holds_the_image() -> None:
+    uri = data_uri(png(Image.new("RGB", (3, 2), (1, 2, 3))))
+    image = Image.open(BytesIO(b64decode(uri.removeprefix("data:image/png;base64,"))))
+    assert image.size == (3, 2)
+    assert image.getpixel((0, 0)) == (1, 2, 3)
