@@ -30,6 +30,7 @@ check: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/pydoclint --quiet latentvr
 
 bench: setup
 	$(BIN)/python -m benchmarks
