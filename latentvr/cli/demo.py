@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 
-def run(out: Path, *, rebuild_backbone: bool) -> None:
+def run(out: Path, overrides: Sequence[str], *, rebuild_backbone: bool) -> None:
     """Train and measure the arms of the demo, or make the tiny backbone anew."""
     from rich.console import Console
     from rich.table import Table
@@ -21,7 +22,7 @@ def run(out: Path, *, rebuild_backbone: bool) -> None:
         return
     from latentvr.runs.demo import accuracy_table, demo, plain_words, usage_tables
 
-    results, report = demo(out, [], console.print)
+    results, report = demo(out, list(overrides), console.print)
     for table in (accuracy_table(results), *usage_tables(results)):
         shown = Table(*table.header, title=table.caption)
         for row in table.rows:

@@ -12,7 +12,7 @@ import typer
 from latentvr import __version__
 from latentvr.errors import LatentVRError
 
-_APP = typer.Typer(
+app = typer.Typer(
     name="latentvr",
     help="Latent visual reasoning for multimodal models.",
     no_args_is_help=True,
@@ -20,7 +20,7 @@ _APP = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 _DATA = typer.Typer(help="Check, look at and make data.", no_args_is_help=True)
-_APP.add_typer(_DATA, name="data")
+app.add_typer(_DATA, name="data")
 
 Recipe = Annotated[Path, typer.Argument(metavar="RECIPE", help="Recipe file (YAML).", show_default=False)]
 Checkpoint = Annotated[Path, typer.Argument(metavar="CKPT", help="Checkpoint folder.", show_default=False)]
@@ -38,7 +38,7 @@ def _version(asked: bool) -> None:
         raise typer.Exit
 
 
-@_APP.callback()
+@app.callback()
 def _root(
     _asked: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and leave.")
@@ -46,7 +46,7 @@ def _root(
 ) -> None: ...
 
 
-@_APP.command()
+@app.command()
 def train(
     recipe: Recipe,
     overrides: Overrides = None,
@@ -61,7 +61,7 @@ def train(
     verb.run(recipe, overrides or [], dry_run=dry_run, resume=resume)
 
 
-@_APP.command(name="eval")
+@app.command(name="eval")
 def evaluate(
     checkpoint: Checkpoint,
     overrides: Overrides = None,
@@ -80,7 +80,7 @@ def evaluate(
     verb.run(checkpoint, overrides or [], data=data, split=split, usage=usage, out=out)
 
 
-@_APP.command()
+@app.command()
 def generate(
     checkpoint: Checkpoint,
     question: Annotated[str, typer.Argument(metavar="QUESTION", help="The question.", show_default=False)],
@@ -95,8 +95,9 @@ def generate(
     verb.run(checkpoint, question, images=image, show_latents=show_latents)
 
 
-@_APP.command()
+@app.command()
 def demo(
+    overrides: Overrides = None,
     out: Annotated[Path, typer.Option(help="Folder for the demo's run.")] = Path("runs/demo"),
     rebuild_backbone: Annotated[
         bool, typer.Option("--rebuild-backbone", help="Pretrain the tiny backbone anew.")
@@ -105,10 +106,10 @@ def demo(
     """Train and measure a tiny model on a CPU, from start to report."""
     from latentvr.cli import demo as verb
 
-    verb.run(out, rebuild_backbone=rebuild_backbone)
+    verb.run(out, overrides or [], rebuild_backbone=rebuild_backbone)
 
 
-@_APP.command()
+@app.command()
 def validate(recipe: Recipe, overrides: Overrides = None) -> None:
     """Check a recipe and list everything that is wrong with it."""
     from latentvr.cli import validate as verb
@@ -116,7 +117,7 @@ def validate(recipe: Recipe, overrides: Overrides = None) -> None:
     verb.run(recipe, overrides or [])
 
 
-@_APP.command()
+@app.command()
 def explain(
     key: Annotated[str, typer.Argument(metavar="KEY", help="Key or section; none lists the sections.")] = "",
     markdown: Annotated[bool, typer.Option("--markdown", help="Write the reference of all keys.")] = False,
@@ -127,7 +128,7 @@ def explain(
     verb.run(key, markdown=markdown)
 
 
-@_APP.command()
+@app.command()
 def env() -> None:
     """Show the versions and the hardware; exit with 1 where a version is not supported."""
     from latentvr.cli import env as verb
@@ -213,4 +214,4 @@ _OUT_OF_MEMORY = (
 
 def main() -> None:
     """Run the command line and leave the process with its exit code."""
-    sys.exit(guarded(_APP))
+    sys.exit(guarded(app))
