@@ -35,9 +35,7 @@ def with_boxes(image: Image.Image, boxes: Sequence[tuple[float, float, float, fl
     draw = ImageDraw.Draw(out)
     width = max(2, max(out.size) // 128)
     for box in boxes:
-        x0, y0, x1, y1 = (
-            round(v * (side - 1)) for v, side in zip(box, (*out.size, *out.size), strict=True)
-        )
+        x0, y0, x1, y1 = (round(v * (side - 1)) for v, side in zip(box, (*out.size, *out.size), strict=True))
         draw.rectangle((x0, y0, x1, y1), outline=_EDGE, width=width + 2)
         inner = (x0 + 1, y0 + 1, max(x1 - 1, x0 + 1), max(y1 - 1, y0 + 1))
         draw.rectangle(inner, outline=_LINE, width=width)

@@ -82,6 +82,9 @@ def pieces(sample: EncodedSample, tokenizer: Any) -> list[Piece]:
     Args:
         sample: S tokens.
         tokenizer: the one that made them.
+
+    Returns:
+        The runs in order; together they hold all S tokens.
     """
     image_id = int(tokenizer.convert_tokens_to_ids(IMAGE_TOKEN))
     ids: list[int] = sample.ids.tolist()

@@ -17,6 +17,9 @@ def printable(text: str, lines: bool = False) -> str:
     Args:
         text: any text.
         lines: keep line ends and tabs; else they become spaces, so that text cannot forge a line.
+
+    Returns:
+        The rest of the text.
     """
     clean = _CONTROL.sub("", _ESCAPES.sub("", text))
     return clean if lines else clean.replace("\n", " ").replace("\t", " ")

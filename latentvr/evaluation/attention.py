@@ -86,6 +86,10 @@ def latent_to_image(model: LatentModel, batch: Batch, visibility: Visibility) ->
 def image_spans(model: LatentModel, batch: Batch) -> list[list[tuple[Tensor, tuple[int, int]]]]:
     """Find the visual tokens of each sample's images.
 
+    Args:
+        model: says what a visual token is and how patches are merged.
+        batch: B samples.
+
     Returns:
         For each sample and image, places in the sequence and (rows, columns) in visual tokens.
     """

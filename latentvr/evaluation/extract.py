@@ -4,9 +4,8 @@ What stands in the last `<answer>...</answer>` counts alone, where there is one.
 the first rule that finds something:
 
 - mcq: the whole text is a letter; it starts with a letter as in "B." or "(B)"; it is an option's text;
-  what follows the last "answer" is an option's text or a letter; all of "option B" name one letter; all
-  letters in brackets are one letter; all capital letters that stand alone are one letter. Letters without
-  an option do not count, nor does an article ("A dog").
+  what follows the last "answer" is an option's text or a letter; all letters in brackets and all capital
+  letters that stand alone are one letter. Letters without an option do not count, nor do words ("A dog").
 - number: digits, or number words where there are no digits. The sole number; the first one after the last
   "answer"; the first one.
 - yesno: the word that the text starts with; the word after the last "answer"; the only one of the two.
@@ -32,15 +31,15 @@ _OPEN, _CLOSE = re.compile("<answer>", re.IGNORECASE), re.compile("</answer", re
 _CUE = re.compile(r"\banswer\b(?:\s*(?:is|would be|should be)\b)?[\s:=*]*", re.IGNORECASE)
 _LEADING_CUE = re.compile(r"\s*(?:the\s+)?(?:final\s+|correct\s+)?answer(?:\s+is\b|\s*:)", re.IGNORECASE)
 _WHOLE_LETTER = re.compile(r"""[\s(\["'*]*([A-Za-z])[\s)\].:,"'*]*""")
-_LEADING_LETTER = re.compile(r"[\s*]*(?:[(\[]([A-Za-z])[)\]]|([A-Z])[).:])(?!\w)")
-# "A dog" holds an article, "A is right" a letter.
-_CAPITAL = r"(A(?!\s+(?!(?:is|and|because|since|as)\b)[a-z])|[B-Z])(?![\w'])"
+# Two letters with "or" between them are no answer.
+_NOT_OR = r"(?!\s+or\b)"
+# "A dog" and "I think" hold words, "A is right" a letter.
+_CAPITAL = r"([AI](?!\s+(?!(?:is|and|or|because|since|as)\b)[a-z])|[B-HJ-Z])(?![\w'])"
+_LEADING_LETTER = re.compile(r"[\s*]*(?:[(\[]([A-Za-z])[)\]]|([A-Z])[).:])(?!\w)" + _NOT_OR)
 _LETTER_NEXT = re.compile(
-    r"""(?:the\s+)?(?:option\s+|choice\s+)?["'*]*(?:[(\[]([A-Za-z])[)\]]|""" + _CAPITAL + r"(?!\s+or\b))"
+    rf"""(?:the\s+)?(?:option\s+|choice\s+)?["'*]*(?:[(\[]([A-Za-z])[)\]]|{_CAPITAL}){_NOT_OR}"""
 )
-_NAMED_LETTER = re.compile(r"""\b(?:[Oo]ption|[Cc]hoice)[\s*"']+\(?([A-Z])(?!\w)""")
-_BRACKETED_LETTER = re.compile(r"[(\[]([A-Za-z])[)\]]")
-_LONE_LETTER = re.compile(r"(?<![\w'])" + _CAPITAL)
+_ANY_LETTER = re.compile(rf"[(\[]([A-Za-z])[)\]]|(?<![\w']){_CAPITAL}")
 _YES_NO = re.compile(r"\b(yes|no)\b", re.IGNORECASE)
 _FIRST_YES_NO = re.compile(r"\W*(yes|no)\b", re.IGNORECASE)
 
@@ -73,6 +72,12 @@ def extract(text: str, answer_type: AnswerType, choices: Sequence[str] = ()) -> 
 def expected_answer(record: Record) -> str:
     """Give the record's own answer in canonical form.
 
+    Args:
+        record: its answer may be in any form that a model may use.
+
+    Returns:
+        The answer in the form of `extract`.
+
     Raises:
         RecordError: the record's answer is none of its type.
     """
@@ -91,8 +96,12 @@ def is_correct(prediction_text: str, record: Record) -> bool | None:
     A plan (answer_type "path") of a record with `meta["map_desc"]` is carried out on that map; without
     a map it has to be the record's own plan.
 
+    Args:
+        prediction_text: what the model wrote.
+        record: what was asked.
+
     Returns:
-        None where no answer can be taken out of the text.
+        Whether the answer is right; None where no answer can be taken out of the text.
 
     Raises:
         RecordError: the record's answer is none of its type, or its map is wrong.
@@ -125,11 +134,8 @@ def _letter(text: str, choices: Sequence[str]) -> str | None:
         letter = _option(rest, choices) or (found[0] if found else None)
     if letter:
         return letter
-    for pattern in (_NAMED_LETTER, _BRACKETED_LETTER, _LONE_LETTER):
-        found = _allowed(pattern.finditer(text), allowed)
-        if len(set(found)) == 1:
-            return found[0]
-    return None
+    found = _allowed(_ANY_LETTER.finditer(text), allowed)
+    return found[0] if len(set(found)) == 1 else None
 
 
 def _allowed(matches: Iterable[re.Match[str] | None], allowed: str) -> list[str]:

@@ -47,6 +47,13 @@ class Prediction:
     def from_json(cls, row: Mapping[str, Any], where: str = "a prediction") -> Prediction:
         """Make a prediction of JSON values.
 
+        Args:
+            row: as `to_json` gives it.
+            where: how an error message calls the row's place.
+
+        Returns:
+            The prediction.
+
         Raises:
             RecordError: a field is missing, unknown or of another type.
         """
@@ -74,6 +81,13 @@ _TYPES: dict[str, Any] = {
 def judge(record: Record, text: str) -> Prediction:
     """Score what a model wrote about a record.
 
+    Args:
+        record: what was asked.
+        text: what the model wrote.
+
+    Returns:
+        The prediction; one without an answer is wrong.
+
     Raises:
         RecordError: the record's own answer is none of its type.
     """
@@ -91,6 +105,9 @@ def wilson(k: int, n: int, level: float = 0.95) -> tuple[float, float]:
         k: successes.
         n: trials.
         level: coverage, between 0 and 1.
+
+    Returns:
+        Lower and upper bound, between 0 and 1.
 
     Raises:
         UserError: not 0 <= k <= n, no trials, or the level is out of range.
@@ -140,6 +157,12 @@ class Score:
 
 def by_task(predictions: Sequence[Prediction]) -> list[Score]:
     """Score each task, in the order in which the tasks first occur.
+
+    Args:
+        predictions: of any tasks, in any order.
+
+    Returns:
+        One score for each task.
 
     Raises:
         UserError: there are no predictions.

@@ -28,6 +28,9 @@ def numbers(text: str) -> list[tuple[int, str]]:
     Words count only where the text has no digits ("this one shows 3" holds one number), and not at all
     beside "hundred" and larger words, which are not read. "3rd" and "image2" hold no number.
 
+    Args:
+        text: any text.
+
     Returns:
         (place in the text, digits without leading zeros, separators or an empty fraction), in order.
     """

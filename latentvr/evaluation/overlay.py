@@ -60,6 +60,9 @@ def overlay(
         image: any size; it is brought to a size for looking at.
         weights: (rows, columns), not negative; the largest gets the brightest colour.
         boxes: normalised boxes (x0, y0, x1, y1) to draw.
+
+    Returns:
+        An RGB image: the original in grey under the colours.
     """
     base = displayed(image)
     raised = Image.fromarray(np.asarray(weights, dtype=np.float32)).resize(

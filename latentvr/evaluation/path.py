@@ -32,6 +32,9 @@ def reaches_goal(plan: str, grid: Any, where: str) -> bool:
         grid: rows of cells: 1 start, 2 goal, -1 hole, 0 ice.
         where: how error messages call the record.
 
+    Returns:
+        Whether the plan ends on the goal.
+
     Raises:
         RecordError: the grid is no grid with one start.
     """

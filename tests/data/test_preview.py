@@ -41,7 +41,7 @@ def processor() -> Processor:
 
 
 def dataset(processor: Processor, count: int, tasks: tuple[str, ...] = ("correspondence",)) -> EncodedDataset:
-    def positions(ids: object, images: object, grid: object) -> object:
+    def positions(ids: object, _images: object, _grid: object) -> object:
         import torch
 
         assert isinstance(ids, torch.Tensor)
@@ -58,7 +58,9 @@ def item(processor: Processor) -> Shown:
 
 def on_terminal(item: Shown, processor: Processor, colours: bool = False) -> str:
     stream = StringIO()
-    console = Console(file=stream, width=400, force_terminal=colours, color_system="standard" if colours else None)
+    console = Console(
+        file=stream, width=400, force_terminal=colours, color_system="standard" if colours else None
+    )
     console.print(preview.terminal([item], processor.tokenizer))
     return stream.getvalue()
 
@@ -148,7 +150,8 @@ def test_html_escapes_text_and_embeds_the_images(item: Shown, processor: Process
 def test_html_marks_roles_and_labels(item: Shown, processor: Processor, tmp_path: Path) -> None:
     page = preview.html([item], processor.tokenizer, tmp_path / "p.html").read_text(encoding="utf-8")
     assert '<span class="role latent" title="latent, 6 tokens">[6 latents' in page
-    assert f'<span class="role answer label" title="answer, 2 tokens">{item.record.answer}&lt;|im_end|&gt;' in page
+    written = f"{item.record.answer}&lt;|im_end|&gt;"
+    assert f'<span class="role answer label" title="answer, 2 tokens">{written}' in page
 
 
 def test_html_draws_the_regions(processor: Processor, tmp_path: Path) -> None:

@@ -32,7 +32,9 @@ def build(family: str, reasoner: ReasonerConfig | None = None) -> LatentModel:
 
 
 def encode(model: LatentModel, with_answer: bool = True) -> list[EncodedSample]:
-    encoder = Encoder(model.processor, model.reasoner.layout, model.reasoner.tokens(), model.backbone.positions)
+    encoder = Encoder(
+        model.processor, model.reasoner.layout, model.reasoner.tokens(), model.backbone.positions
+    )
     return [encoder.encode(r, TOY.images(r), with_answer) for r in TOY.records]
 
 
@@ -145,7 +147,9 @@ def test_maps_hold_the_weights_of_each_image(model: LatentModel, batch: dict[str
 
 def test_maps_of_wide_images_keep_rows_and_columns_apart(model: LatentModel) -> None:
     record = TOY.records[0]
-    encoder = Encoder(model.processor, model.reasoner.layout, model.reasoner.tokens(), model.backbone.positions)
+    encoder = Encoder(
+        model.processor, model.reasoner.layout, model.reasoner.tokens(), model.backbone.positions
+    )
     wide = TOY.images(record)[0].resize((96, 48))
     batch = batch_of(model, [encoder.encode(record, [wide])])
     assert latent_to_image(model, batch, CAUSAL)[0][0].shape == (LATENTS, 3, 6)
@@ -185,7 +189,9 @@ def test_an_error_inside_leaves_the_model_as_before(model: LatentModel, batch: d
 def test_copies_of_images_in_the_role_of_latents_are_queries_and_no_keys() -> None:
     model = build("tiny-qwen3-vl", Config(latents=LATENTS, image_twice=True))
     maps = latent_to_image(model, batch_of(model, encode(model)), CAUSAL)
-    assert [[one.shape for one in of_sample] for of_sample in maps] == [[(16, 4, 4)]] * 2 + [[(32, 4, 4)] * 2] * 2
+    assert [[one.shape for one in of_sample] for of_sample in maps] == [[(16, 4, 4)]] * 2 + [
+        [(32, 4, 4)] * 2
+    ] * 2
 
 
 def test_a_method_without_latents_has_no_mass() -> None:
@@ -197,7 +203,9 @@ def test_a_method_without_latents_has_no_mass() -> None:
 
 def test_samples_without_answers_are_refused(model: LatentModel) -> None:
     batch = batch_of(model, encode(model, with_answer=False))
-    with pytest.raises(UserError, match="expected answer tokens, got none, at sample 'counting-train-0-00000'"):
+    with pytest.raises(
+        UserError, match="expected answer tokens, got none, at sample 'counting-train-0-00000'"
+    ):
         answer_to_latent(model, [batch], CAUSAL)
 
 

@@ -34,7 +34,9 @@ def test_values_that_are_not_finite_leave_a_counted_gap() -> None:
     assert "nan" not in drawn.lines[0].path
 
 
-@pytest.mark.parametrize("points", [(), ((5, 2.0),), ((0, 1.0), (1, 1.0)), ((0, 1e-9), (1, 3e-9)), ((0, math.nan),)])
+@pytest.mark.parametrize(
+    "points", [(), ((5, 2.0),), ((0, 1.0), (1, 1.0)), ((0, 1e-9), (1, 3e-9)), ((0, math.nan),)]
+)
 def test_short_and_flat_curves_can_be_drawn(points: tuple[tuple[float, float], ...]) -> None:
     drawn = draw(chart(*points))
     assert all(0 <= x <= WIDTH and 0 <= y <= HEIGHT for x, y in drawn.lines[0].dots)

@@ -12,7 +12,7 @@ GREY = Image.new("RGB", (64, 64), (128, 128, 128))
 
 
 def lightness(rgb: np.ndarray) -> np.ndarray:
-    return rgb.astype(float) @ np.array([0.2126, 0.7152, 0.0722])
+    return rgb[..., 0] * 0.2126 + rgb[..., 1] * 0.7152 + rgb[..., 2] * 0.0722
 
 
 def test_more_weight_is_lighter() -> None:

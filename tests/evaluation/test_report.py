@@ -44,21 +44,21 @@ def full(text: str) -> Report:
 
 def test_hostile_text_stays_text_everywhere() -> None:
     page = Page(render(full(EVIL)))
-    assert {tag for tag, _ in page.tags} <= {
-        "html", "head", "meta", "title", "style", "body", "main", "header", "h1", "h2", "h3", "p", "section", "div",
-        "table", "caption", "thead", "tbody", "tr", "th", "td", "figure", "figcaption", "small", "svg", "line",
-        "text", "path", "circle", "ul", "li", "i", "article", "pre", "dl", "dt", "dd", "span", "img",
-    }  # fmt: skip
+    ours = "html head meta title style body main header h1 h2 h3 p section div article pre small span"
+    ours += " table caption thead tbody tr th td ul li i dl dt dd figure figcaption img"
+    ours += " svg line text path circle"
+    assert {tag for tag, _ in page.tags} <= set(ours.split())
     assert all(not name.startswith("on") for _, attributes in page.tags for name in attributes)
     # Title twice; summary; table 4; chart title, labels of axes, line and mark 5; example 4, caption 1;
     # environment 2; command 1.
-    assert page.text.count(EVIL) == 21
+    assert page.text.count(EVIL) == 20
 
 
 def test_the_file_loads_nothing() -> None:
     html = render(full("x"))
     page = Page(html)
-    policy = next(m["content"] for m in page.named("meta") if m.get("http-equiv") == "Content-Security-Policy")
+    policies = [m["content"] for m in page.named("meta") if m.get("http-equiv") == "Content-Security-Policy"]
+    (policy,) = policies
     assert policy is not None
     assert policy.startswith("default-src 'none'; img-src data:")
     assert "http" not in policy
