@@ -1,11 +1,13 @@
 """What the bottleneck costs: a training step of the text decoder against the plain causal step.
 
 Run: python benchmarks/attention.py [--threads 1] [--repeats 3] [--widths 128 512] [--lengths 1024 4096]
+     [--variants two_pass]
 
 A batch is two rows, one shorter and padded on the right: three quarters image tokens in one to four
 images, a question, 16 latents and a few answer tokens. Variants take turns within a repeat, so that a
 slow minute of the machine hits all of them; the ratio is the median over repeats of the ratios within
-a repeat.
+a repeat. Times are processor time, which a busy machine changes least; with one thread it is the
+step's own duration.
 """
 
 from __future__ import annotations
@@ -30,12 +32,12 @@ from latentvr.attention.visibility import BOTTLENECK
 LATENTS, ANSWERS = 16, 8
 HEAD = 64
 LAYERS = {128: 4, 512: 8}
-VARIANTS = ("causal", "two_pass", "varlen", "mask")
+VARIANTS = ("two_pass", "varlen", "mask")
 
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table; times are medians in seconds of forward and backward."""
+    """One line of the table; times are medians in processor seconds of forward and backward."""
 
     width: int
     length: int
@@ -44,7 +46,7 @@ class Row:
     ratios: dict[str, float]
 
 
-def rows(widths: list[int], lengths: list[int], repeats: int) -> list[Row]:
+def rows(widths: list[int], lengths: list[int], repeats: int, variants: list[str]) -> list[Row]:
     """Measure every width with every length; short sequences hold one image, long ones four."""
     found = []
     for width in widths:
@@ -52,7 +54,7 @@ def rows(widths: list[int], lengths: list[int], repeats: int) -> list[Row]:
         for length in lengths:
             images = 1 if length <= 1024 else 4
             roles = make_roles(length, images)
-            steps = {name: make_step(decoder, roles, name) for name in VARIANTS}
+            steps = {name: make_step(decoder, roles, name) for name in ["causal", *variants]}
             found.append(measure(steps, repeats, width, length, images))
     return found
 
@@ -123,10 +125,10 @@ def measure(steps: dict[str, Callable[[], None]], repeats: int, width: int, leng
     times: dict[str, list[float]] = {name: [] for name in steps}
     for repeat in range(repeats + 1):
         for name, step in steps.items():
-            start = time.perf_counter()
+            start = time.process_time()
             step()
             if repeat:
-                times[name].append(time.perf_counter() - start)
+                times[name].append(time.process_time() - start)
     ratios = {
         name: statistics.median(a / b for a, b in zip(taken, times["causal"], strict=True))
         for name, taken in times.items()
@@ -142,19 +144,22 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--widths", type=int, nargs="+", default=[128, 512])
     parser.add_argument("--lengths", type=int, nargs="+", default=[1024, 4096])
+    parser.add_argument("--variants", nargs="+", default=list(VARIANTS), choices=VARIANTS)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     print(
         f"{platform.system()} {platform.machine()}, {options.threads} thread(s), float32, "
         f"torch {torch.__version__}, transformers {transformers.__version__}, {options.repeats} repeats"
     )
-    head = "".join(f"{name + ' s':>12}" for name in VARIANTS)
-    print(f"{'width':>6}{'length':>8}{'images':>8}{head}" + "".join(f"{'x ' + n:>12}" for n in VARIANTS[1:]))
+    head = "".join(f"{name + ' s':>12}" for name in ["causal", *options.variants])
+    print(
+        f"{'width':>6}{'length':>8}{'images':>8}{head}" + "".join(f"{'x ' + n:>12}" for n in options.variants)
+    )
     for width in options.widths:
         for length in options.lengths:
-            (row,) = rows([width], [length], options.repeats)
-            times = "".join(f"{row.seconds[name]:>12.3f}" for name in VARIANTS)
-            ratios = "".join(f"{row.ratios[name]:>12.3f}" for name in VARIANTS[1:])
+            (row,) = rows([width], [length], options.repeats, options.variants)
+            times = "".join(f"{row.seconds[name]:>12.3f}" for name in row.seconds)
+            ratios = "".join(f"{row.ratios[name]:>12.3f}" for name in options.variants)
             print(f"{row.width:>6}{row.length:>8}{row.images:>8}{times}{ratios}", flush=True)
 
 

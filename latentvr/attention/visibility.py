@@ -30,9 +30,7 @@ class Visibility:
 
 
 CAUSAL = Visibility("causal", frozenset())
-BOTTLENECK = Visibility(
-    "bottleneck", frozenset({(Role.PROMPT, Role.IMAGE), (Role.ANSWER, Role.IMAGE)})
-)
+BOTTLENECK = Visibility("bottleneck", frozenset({(Role.PROMPT, Role.IMAGE), (Role.ANSWER, Role.IMAGE)}))
 ANSWER_ONLY = Visibility("answer_only", frozenset({(Role.ANSWER, Role.IMAGE)}))
 BOTTLENECK_BLIND_LATENTS = Visibility(
     "bottleneck_blind_latents", BOTTLENECK.blocked | {(Role.LATENT, Role.PROMPT)}
@@ -44,6 +42,12 @@ PRESETS: dict[str, Visibility] = {
 
 def preset(name: str) -> Visibility:
     """Return the preset called `name`.
+
+    Args:
+        name: a key of `PRESETS`.
+
+    Returns:
+        Its value in `PRESETS`.
 
     Raises:
         VisibilityError: there is no such preset.
