@@ -10,6 +10,7 @@ from typing import Any
 from PIL import Image
 from torch import Tensor
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
+from transformers.utils import cached_file
 
 from latentvr.errors import ModelError
 
@@ -22,7 +23,7 @@ class Processor:
     The stock processor classes need torchvision for their video part even when there is no video; their
     tokenizer and their PIL image processor, used here, do not, and give the same ids and patches.
 
-    Attributes:
+    Args:
         tokenizer: with a chat template.
         image_processor: gives `pixel_values` (patches, values) and `image_grid_thw` (images, 3).
     """
@@ -54,6 +55,9 @@ class Processor:
     def encode_images(self, images: Sequence[Image.Image]) -> tuple[Tensor, Tensor]:
         """Cut RGB images into patches.
 
+        Args:
+            images: in the order of their placeholders in the prompt.
+
         Returns:
             pixel_values (P, values per patch), and grids (images, 3): frames, rows and columns in patches.
         """
@@ -82,8 +86,17 @@ class Processor:
 def load_processor(path: str, revision: str | None = None, trust_remote_code: bool = False) -> Processor:
     """Load a processor from a local folder or a hub id.
 
+    Args:
+        path: the folder or id.
+        revision: commit, tag or branch on the hub; the main branch by default.
+        trust_remote_code: let the tokenizer's own code run.
+
+    Returns:
+        The processor, its tokenizer with a chat template.
+
     Raises:
-        ModelError: files are missing, or the tokenizer has no chat template.
+        ModelError: files are missing or damaged, the tokenizer has no words or no chat template, or it is of
+            another family.
     """
     from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
@@ -97,19 +110,43 @@ def load_processor(path: str, revision: str | None = None, trust_remote_code: bo
             f"expected tokenizer and image processor files in {path!r}, got: {first_line(error)}; "
             "fix: give a complete model folder or a hub id that can be reached"
         ) from error
+    _require_words(tokenizer, path)
     if not tokenizer.chat_template:
-        tokenizer.chat_template = _older_chat_template(path)
+        tokenizer.chat_template = _older_chat_template(path, revision)
     return Processor(tokenizer, image_processor)
 
 
-def _older_chat_template(path: str) -> str:
+def _require_words(tokenizer: PreTrainedTokenizerBase, path: str) -> None:
+    """Refuse what transformers makes of a folder without tokenizer.json: control tokens and no words."""
+    vocabulary = tokenizer.get_vocab()
+    if len(vocabulary) == len(tokenizer.added_tokens_decoder):
+        raise ModelError(
+            f"expected a tokenizer with words, got control tokens alone, at {path!r}; "
+            "fix: add tokenizer.json to the folder"
+        )
+    if IMAGE_TOKEN not in vocabulary:
+        raise ModelError(
+            f"expected a tokenizer with {IMAGE_TOKEN}, got one without, at {path!r}; "
+            "fix: use a model of the Qwen2.5-VL or Qwen3-VL family"
+        )
+
+
+def _older_chat_template(path: str, revision: str | None) -> str:
     """Read the chat template of folders that keep it in `chat_template.json`."""
-    file = Path(path) / "chat_template.json"
-    if not file.is_file():
+    file = cached_file(
+        path, "chat_template.json", revision=revision, _raise_exceptions_for_missing_entries=False
+    )
+    if file is None:
         raise ModelError(
             f"expected a chat template in {path!r}, got none; fix: add chat_template.jinja to the folder"
         )
-    return str(json.loads(file.read_text(encoding="utf-8"))["chat_template"])
+    try:
+        return str(json.loads(Path(file).read_text(encoding="utf-8"))["chat_template"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise ModelError(
+            f"expected JSON with a chat_template, got: {first_line(error)}, at {file!r}; "
+            "fix: download the file again"
+        ) from error
 
 
 def first_line(error: Exception) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 
 from latentvr.attention.kernels import resolve
 from latentvr.attention.visibility import Visibility
@@ -30,6 +31,13 @@ ASSETS = Path(__file__).parent / "assets"
 def family(model_type: str, where: str) -> type[Backbone]:
     """Find the adapter for a `model_type`.
 
+    Args:
+        model_type: from the model's config.
+        where: how the error message calls the model.
+
+    Returns:
+        The adapter's class.
+
     Raises:
         ModelError: there is none.
     """
@@ -38,7 +46,8 @@ def family(model_type: str, where: str) -> type[Backbone]:
             return adapter
     known = ", ".join(t for adapter in FAMILIES for t in adapter.model_types)
     raise ModelError(
-        f"expected a model type of {known}, got {model_type!r}, at {where!r}; fix: use a model of these families"
+        f"expected a model type of {known}, got {model_type!r}, at {where!r}; "
+        "fix: use a model of these families"
     )
 
 
@@ -49,6 +58,12 @@ def local_path(path: str) -> str:
 
 def load_config(config: ModelConfig) -> Any:
     """Load a model's config from a local folder or the hub.
+
+    Args:
+        config: the recipe's section.
+
+    Returns:
+        A config of transformers.
 
     Raises:
         ModelError: it cannot be read.
@@ -70,6 +85,12 @@ def load_config(config: ModelConfig) -> Any:
 def load_stock(config: ModelConfig) -> tuple[Any, Processor]:
     """Load the stock model and its processor.
 
+    Args:
+        config: the recipe's section.
+
+    Returns:
+        The model in `config.dtype` on the CPU, and the processor with the section's image size.
+
     Raises:
         ModelError: files are missing, or the family is not supported.
     """
@@ -77,26 +98,39 @@ def load_stock(config: ModelConfig) -> tuple[Any, Processor]:
         model, processor = tiny.build(config.path, corpus())
         model = model.to(getattr(torch, config.dtype))
     else:
-        from transformers import AutoModelForImageTextToText
-
-        stock_config = load_config(config)
-        family(stock_config.model_type, config.path)
+        model = _load_weights(config)
         path = local_path(config.path)
-        try:
-            model = AutoModelForImageTextToText.from_pretrained(
-                path,
-                revision=config.revision,
-                dtype=getattr(torch, config.dtype),
-                trust_remote_code=config.trust_remote_code,
-            )
-        except (OSError, ValueError) as error:
-            raise ModelError(
-                f"expected complete weights at model.path, got {config.path!r} ({first_line(error)}); "
-                "fix: download the model again"
-            ) from error
         processor = load_processor(path, config.revision, config.trust_remote_code)
     processor.set_pixels(config.min_pixels, config.max_pixels)
     return model, processor
+
+
+def _load_weights(config: ModelConfig) -> Any:
+    """Load the stock model from a folder or the hub, every parameter of it."""
+    from transformers import AutoModelForImageTextToText
+
+    family(load_config(config).model_type, config.path)
+    try:
+        model, report = AutoModelForImageTextToText.from_pretrained(
+            local_path(config.path),
+            revision=config.revision,
+            dtype=getattr(torch, config.dtype),
+            trust_remote_code=config.trust_remote_code,
+            output_loading_info=True,
+        )
+    except (OSError, RuntimeError, SafetensorError, ValueError) as error:
+        raise ModelError(
+            f"expected complete weights at model.path, got {config.path!r} ({first_line(error)}); "
+            "fix: download the model again"
+        ) from error
+    # transformers fills what a file lacks with random numbers and goes on.
+    missing = sorted(report["missing_keys"])
+    if missing:
+        raise ModelError(
+            f"expected complete weights at model.path, got none for {missing[0]!r} and {len(missing) - 1} "
+            f"others in {config.path!r}; fix: download the model again"
+        )
+    return model
 
 
 def choose_kernel(kernel: str, visibilities: list[Visibility]) -> str:
@@ -115,6 +149,9 @@ def load_model(
         reasoner: the method and its options.
         visibilities: all that the run will use; the attention kernel must honour each.
         seed: seed of new rows and modules.
+
+    Returns:
+        The model, everything frozen until `set_trainable`.
 
     Raises:
         ModelError: the backbone cannot be loaded.

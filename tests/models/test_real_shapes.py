@@ -1,0 +1,141 @@
+"""Published sizes: parameter counts, and two optimiser steps at real width on models cut to two layers."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import AutoConfig, AutoModelForImageTextToText
+from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
+
+import latentvr
+from latentvr.data import toy
+from latentvr.data.processor import Processor
+from latentvr.models import tiny
+from latentvr.runs.dry_run import PUBLISHED
+
+# Number of parameters of the released weights, shared embeddings counted once, and of their vision towers.
+COUNTS = {
+    "Qwen--Qwen2.5-VL-3B-Instruct": (3_754_622_976, 668_684_288),
+    "Qwen--Qwen2.5-VL-7B-Instruct": (8_292_166_656, 676_550_144),
+    "Qwen--Qwen3-VL-4B-Instruct": (4_437_815_808, 415_347_712),
+}
+RECIPES = {"livr_qwen3_4b": "Qwen--Qwen3-VL-4B-Instruct", "livr_qwen25vl_3b": "Qwen--Qwen2.5-VL-3B-Instruct"}
+
+
+def test_every_published_config_is_counted() -> None:
+    # Breaks if a config is added whose numbers nobody checked.
+    assert {file.stem for file in PUBLISHED.glob("*.json")} == set(COUNTS)
+
+
+@pytest.mark.parametrize("name", COUNTS)
+def test_a_published_config_gives_the_released_number_of_parameters(name: str) -> None:
+    # Breaks with one wrong width, depth, vocabulary or tie in the file.
+    config = AutoConfig.from_pretrained(PUBLISHED / f"{name}.json")
+    with torch.device("meta"):
+        model = AutoModelForImageTextToText.from_config(config)
+    tower = sum(p.numel() for p in model.model.visual.parameters())
+    assert (sum(p.numel() for p in model.parameters()), tower) == COUNTS[name]
+
+
+@pytest.mark.parametrize("name", COUNTS)
+def test_rotary_settings_fit_the_heads(name: str) -> None:
+    # The three axes share half of each head; transformers accepts a wrong split in silence.
+    text = AutoConfig.from_pretrained(PUBLISHED / f"{name}.json").get_text_config()
+    head = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
+    assert sum(text.rope_parameters["mrope_section"]) == head // 2
+    assert text.rope_parameters["rope_theta"] == (5e6 if "Qwen3" in name else 1e6)
+
+
+def cut_to_two_layers(name: str, folder: Path) -> Path:
+    """Write a folder like the published one, with two text and two vision layers and random weights."""
+    config = AutoConfig.from_pretrained(PUBLISHED / f"{name}.json")
+    text, vision = config.get_text_config(), config.vision_config
+    text.num_hidden_layers = vision.depth = 2
+    if hasattr(vision, "deepstack_visual_indexes"):
+        vision.deepstack_visual_indexes = [0, 1]
+    else:
+        vision.fullatt_block_indexes = [1]
+        text.layer_types = text.layer_types[:2]
+    tokenizer = tiny.build_tokenizer(toy.corpus())
+    for field, token in {
+        "image_token_id": "<|image_pad|>",
+        "video_token_id": "<|video_pad|>",
+        "vision_start_token_id": "<|vision_start|>",
+        "vision_end_token_id": "<|vision_end|>",
+    }.items():
+        setattr(config, field, tokenizer.convert_tokens_to_ids(token))
+    text.eos_token_id, text.bos_token_id = tokenizer.eos_token_id, None
+    torch.manual_seed(0)
+    model = AutoModelForImageTextToText.from_config(config, dtype=torch.bfloat16)
+    model.generation_config.eos_token_id = tokenizer.eos_token_id
+    model.generation_config.bos_token_id = None
+    model.save_pretrained(folder)
+    patches = Qwen2VLImageProcessorPil(
+        patch_size=vision.patch_size,
+        merge_size=vision.spatial_merge_size,
+        temporal_patch_size=vision.temporal_patch_size,
+        size={"shortest_edge": 64 * 64, "longest_edge": 512 * 512},
+    )
+    Processor(tokenizer, patches).save(folder)
+    return folder
+
+
+def train(recipe: str, model: Path, out: Path) -> subprocess.CompletedProcess[str]:
+    """Run two stages of one optimiser step each through the command line."""
+    for split in ("train", "validation"):
+        toy.write(toy.Toy(["counting", "jigsaw"], split, 1, seed=1), out.parent / split)
+    overrides = [
+        f"model.path={model}",
+        f"data.train={out.parent / 'train' / 'records.jsonl'}",
+        f"data.validation={out.parent / 'validation' / 'records.jsonl'}",
+        "data.test=null",
+        f"train.output_dir={out}",
+        "train.gradient_accumulation=1",
+        "train.device=cpu",
+        "stages.bottleneck.steps=1",
+        "stages.causal.steps=1",
+        # With a warm-up, the only step of a stage would have a learning rate of zero.
+        "optim.warmup=0",
+        "decode.max_new_tokens=2",
+    ]
+    command = [sys.executable, "-m", "latentvr", "train", f"recipes/{recipe}.yaml", *overrides]
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
+    return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+
+
+@pytest.fixture
+def room(tmp_path: Path) -> Iterator[Path]:
+    """A folder that is emptied afterwards: the models take more than a gigabyte each."""
+    yield tmp_path
+    shutil.rmtree(tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_two_steps_at_real_width(recipe: str, room: Path) -> None:
+    # Breaks if anything between the command line and the checkpoint depends on small widths, on a small
+    # vocabulary, on float32 weights or on the tiny family's patch sizes.
+    model = cut_to_two_layers(RECIPES[recipe], room / "model")
+    done = train(recipe, model, room / "run")
+    assert done.returncode == 0, done.stderr
+    rows = [json.loads(line) for line in (room / "run" / "metrics.jsonl").read_text().splitlines()]
+    stages = [(row["step"], row["stage"]) for row in rows if "loss" in row]
+    assert stages == [(1, "bottleneck"), (2, "causal")]
+    assert any("validation_accuracy" in row for row in rows)
+    checkpoint = room / "run" / "checkpoints" / "best"
+    trained = load_file(checkpoint / "adapter_model.safetensors")
+    assert all(bool(value.any()) for name, value in trained.items() if "lora_B" in name)
+    source = toy.Toy(["counting"], "test", 1, seed=1)
+    (record,) = source.records
+    answer = latentvr.load(room / "run").generate(record.prompt, source.images(record), max_new_tokens=2)
+    width = AutoConfig.from_pretrained(model).get_text_config().hidden_size
+    assert answer.latents.shape == (16, width)
+    assert torch.isfinite(answer.latents).all()
+    assert 0 < len(answer.ids) <= 2

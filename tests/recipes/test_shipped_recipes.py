@@ -1,0 +1,136 @@
+"""Recipes that ship: short, valid, the paper's settings, and sized offline before anything is downloaded."""
+
+import re
+from functools import partial
+from pathlib import Path
+
+import huggingface_hub.constants
+import pytest
+
+from latentvr.cli.main import app, guarded
+from latentvr.config.load import load
+from latentvr.config.rules import require
+from latentvr.config.schema import LoraConfig, OptimConfig, TrainConfig
+from latentvr.runs.sft import stage_runs
+
+ROOT = Path(__file__).parents[2]
+OF_ANOTHER_KIND = {"demo.yaml", "tiny_backbone.yaml"}
+RECIPES = sorted(p.name for p in (ROOT / "recipes").glob("*.yaml") if p.name not in OF_ANOTHER_KIND)
+LARGE = [name for name in RECIPES if "tiny" not in name]
+LORA = [name for name in LARGE if "vsp" not in name]
+# Examples in the paper's training sets and the optimiser steps that its epochs then take.
+STEPS = {
+    "livr_qwen3_4b.yaml": (1000, [500, 750]),
+    "livr_qwen25vl_3b.yaml": (1000, [500, 750]),
+    "sft_qwen3_4b.yaml": (1000, [1250]),
+    "sft_qwen25vl_3b.yaml": (1000, [1250]),
+    "livr_multitask_qwen3_4b.yaml": (6000, [1500, 2250]),
+    "sft_multitask_qwen3_4b.yaml": (6000, [3750]),
+}
+# Generated scenes: what the recipes ask for by default.
+TINY_STEPS = {"livr_tiny.yaml": (1000, [160, 240]), "sft_tiny.yaml": (1000, [160, 240])}
+# Backbone, and what trains in each stage: 16 rows of 2560 (4B) or 2048 (3B) values more with latents.
+SIZES = {
+    "livr_qwen3_4b.yaml": ("4,437,815,808", ["33,071,104", "33,071,104"]),
+    "livr_qwen25vl_3b.yaml": ("3,754,622,976", ["29,966,336", "29,966,336"]),
+    "livr_vsp_qwen25vl_7b.yaml": ("8,292,166,656", ["7,615,630,848", "7,615,630,848"]),
+    "sft_qwen3_4b.yaml": ("4,437,815,808", ["33,030,144"]),
+}
+
+
+@pytest.fixture
+def offline(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As with HF_HUB_OFFLINE=1, whatever was imported before."""
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_is_short_and_says_what_it_needs(name: str) -> None:
+    text = (ROOT / "recipes" / name).read_text(encoding="utf-8")
+    header = text[: text.index("\nreasoner:")]
+    assert len(text.splitlines()) <= 45
+    assert all(line.startswith("#") for line in header.splitlines())
+    assert "download" in header.lower()
+    assert f"latentvr train recipes/{name}" in header
+    assert re.search(r"GPU|CPU", header)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_is_valid_and_has_a_folder_of_its_own(name: str) -> None:
+    resolved = load(ROOT / "recipes" / name)
+    require(resolved)
+    assert resolved.recipe.train.output_dir == f"runs/{name.removesuffix('.yaml')}"
+
+
+@pytest.mark.parametrize("name", LORA)
+def test_large_recipes_are_trained_as_in_the_paper(name: str) -> None:
+    # Breaks if a default drifts away from appendix B, or a recipe overrides one.
+    recipe = load(ROOT / "recipes" / name).recipe
+    optim = recipe.optim
+    assert recipe.model.lora == LoraConfig(16, 32, 0.05, recipe.model.lora.modules)
+    assert len(recipe.model.lora.modules) == 7
+    assert optim == OptimConfig(
+        "lora", 1e-4, None, 0.01, 0.9, 0.999, 1e-8, 0.05, "cosine", optim.max_grad_norm
+    )
+    assert (recipe.train.seed, recipe.train.batch_size * recipe.train.gradient_accumulation) == (42, 8)
+    assert recipe.train.keep == ("last" if "multitask" in name else "best")
+    assert getattr(recipe.reasoner, "latents", None) == (16 if name.startswith("livr") else None)
+    samples, steps = STEPS[name]
+    assert [run.steps for run in stage_runs(recipe, samples)] == steps
+
+
+def row_of(name: str) -> str:
+    """The recipe's row in the page's table."""
+    page = (ROOT / "docs" / "recipes.md").read_text(encoding="utf-8")
+    return next(row for row in page.splitlines() if row.startswith(f"| `{name}`"))
+
+
+@pytest.mark.parametrize(("name", "samples", "steps"), [(k, *v) for k, v in {**STEPS, **TINY_STEPS}.items()])
+def test_the_page_tells_the_steps(name: str, samples: int, steps: list[int]) -> None:
+    assert [run.steps for run in stage_runs(load(ROOT / "recipes" / name).recipe, samples)] == steps
+    assert row_of(name).split(" | ")[3] == " + ".join(map(str, steps))
+
+
+def test_spatial_planning_is_trained_as_in_the_paper() -> None:
+    recipe = load(ROOT / "recipes" / "livr_vsp_qwen25vl_7b.yaml").recipe
+    assert (recipe.optim.trainable, recipe.optim.learning_rate) == ("language", 1e-5)
+    assert vars(recipe.reasoner)["latents"] == 4
+    assert [stage.epochs for stage in recipe.stages.values()] == [10, 10]
+    assert recipe.train.batch_size * recipe.train.gradient_accumulation == 8
+
+
+@pytest.mark.parametrize("name", [name for name in LARGE if name.startswith("livr")])
+def test_a_control_differs_in_nothing_but_the_method(name: str) -> None:
+    control = ROOT / "recipes" / name.replace("livr", "sft", 1)
+    if "vsp" in name:
+        assert not control.exists()
+        return
+    ours, theirs = load(ROOT / "recipes" / name).recipe, load(control).recipe
+    assert (ours.model, ours.data, ours.optim) == (theirs.model, theirs.data, theirs.optim)
+    assert sum(s.epochs for s in ours.stages.values()) == sum(s.epochs for s in theirs.stages.values())
+    assert TrainConfig(**{**vars(ours.train), "output_dir": ""}) == TrainConfig(
+        **{**vars(theirs.train), "output_dir": ""}
+    )
+
+
+@pytest.mark.usefixtures("offline")
+@pytest.mark.parametrize("name", RECIPES)
+def test_validate_and_dry_run_work_without_hub_and_data(
+    name: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Breaks if a size needs the weights, the hub or the data.
+    monkeypatch.chdir(tmp_path)
+    for arguments in (["validate"], ["train", "--dry-run"]):
+        call = [*arguments, str(ROOT / "recipes" / name)]
+        assert guarded(partial(app, args=call, standalone_mode=False)) == 0, call
+    out = capsys.readouterr().out
+    assert ": valid; reasoner " in out
+    backbone = re.findall(r"^parameters: ([\d,]+) in the backbone$", out, re.M)
+    trains = re.findall(r"^stage \w+: ([\d,]+) train \(\w+\), [\d.]+ % of all$", out, re.M)
+    assert len(backbone) == 1
+    assert len(trains) == len(load(ROOT / "recipes" / name).recipe.stages)
+    if name in SIZES:
+        assert (backbone[0], trains) == SIZES[name]
+    if name in LARGE:
+        assert f" {trains[0]} (" in row_of(name)
+    assert list(tmp_path.iterdir()) == []
