@@ -44,6 +44,10 @@ class NonFiniteError(LatentVRError):
     """A loss term or a gradient is NaN or infinite; the weights were not changed."""
 
 
+class SaveError(LatentVRError):
+    """A file of the run could not be written; what was saved before is whole."""
+
+
 class Interrupted(LatentVRError):
     """A signal stopped the run after a clean save."""
 

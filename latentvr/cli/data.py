@@ -14,6 +14,10 @@ YAML = (".yaml", ".yml")
 def check(path: Path, *, image_root: Path | None) -> None:
     """List every bad row of a data set.
 
+    Args:
+        path: records file or folder.
+        image_root: folder of the images; that of `path` by default.
+
     Raises:
         RecordError: there are bad rows.
     """
@@ -26,7 +30,8 @@ def check(path: Path, *, image_root: Path | None) -> None:
     typer.echo(f"{path}: {report.format}, {report.n_rows} rows, {report.n_images} images; {tasks}")
     if report.bad:
         raise RecordError(
-            f"expected good rows alone, got {len(report.bad)} problems, at {path}; fix: mend the rows listed above"
+            f"expected good rows alone, got {len(report.bad)} problems, at {path}; "
+            "fix: mend the rows listed above"
         )
 
 
@@ -55,6 +60,10 @@ def preview(source: Path, *, html: Path | None, count: int) -> None:
 
 def build(task: str, *, root: Path) -> None:
     """Make records and images in a folder.
+
+    Args:
+        task: which builder; `toy` is the one there is.
+        root: every split becomes a folder in it.
 
     Raises:
         UserError: there is no such builder.

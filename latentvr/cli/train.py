@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -24,4 +25,6 @@ def run(recipe: Path, overrides: Sequence[str], *, dry_run: bool, resume: bool) 
     from latentvr.runs.sft import train
 
     to_terminal()
-    typer.echo(f"checkpoint: {train(resolved, resume=resume)}")
+    checkpoint = train(resolved, resume=resume)
+    if os.environ.get("RANK", "0") == "0":  # of the processes of a launch by torchrun, one speaks
+        typer.echo(f"checkpoint: {checkpoint}")

@@ -128,6 +128,20 @@ def _lora(resolved: Resolved) -> Iterator[Violation]:
         )
 
 
+def _trainable_order(resolved: Resolved) -> Iterator[Violation]:
+    """A checkpoint of adapters or rows alone would leave out what an earlier stage changed in the weights."""
+    recipe, whole = resolved.recipe, False
+    for name, stage in recipe.stages.items():
+        kind = stage.trainable or recipe.optim.trainable
+        if whole and kind != "language":
+            yield Violation(
+                f"stages.{name}.trainable",
+                f"expected language after a stage that trains the language model, got {kind}; "
+                "fix: set it to language, or move the stage before the other",
+            )
+        whole = whole or kind == "language"
+
+
 def _device(resolved: Resolved) -> Iterator[Violation]:
     recipe = resolved.recipe
     if recipe.train.device == "cpu" and recipe.model.dtype == "float16":
@@ -215,6 +229,6 @@ def _listed(names: object) -> str:
 
 
 _RULES: tuple[Rule, ...] = (
-    _ranges, _reasoner, _pixels, _lora, _device, _training_data, _toy, _lists, _stages, _visibilities,
-    _output_dir,
+    _ranges, _reasoner, _pixels, _lora, _trainable_order, _device, _training_data, _toy, _lists, _stages,
+    _visibilities, _output_dir,
 )  # fmt: skip

@@ -36,13 +36,19 @@ def collate(
     with_images = [s for s in samples if len(s.grid)]
     if with_images:
         batch["image_grid_thw"] = torch.cat([s.grid for s in with_images])
-        if all(s.features is not None for s in with_images):
-            batch["features"] = torch.cat([s.features for s in with_images if s.features is not None], 1)
-        else:
-            batch["pixel_values"] = torch.cat(
-                [s.pixel_values for s in with_images if s.pixel_values is not None]
-            )
+        batch.update(_images(with_images))
     return batch
+
+
+def _images(samples: Sequence[EncodedSample]) -> dict[str, Tensor]:
+    """Join cached features (F, N, D), or patches (P, values), of samples with images."""
+    features = [s.features for s in samples if s.features is not None]
+    if len(features) == len(samples):
+        return {"features": torch.cat(features, 1)}
+    if features:
+        bare = ", ".join(s.id for s in samples if s.features is None)
+        raise ValueError(f"some samples have cached features and others patches: {bare}")
+    return {"pixel_values": torch.cat([s.pixel_values for s in samples if s.pixel_values is not None])}
 
 
 def _pad(rows: Sequence[Tensor], value: int, side: Literal["right", "left"]) -> Tensor:

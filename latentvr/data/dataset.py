@@ -11,7 +11,7 @@ from latentvr.data.record import Source
 class EncodedDataset(Dataset[EncodedSample]):
     """Encodes records when asked; with `keep`, each one once.
 
-    Attributes:
+    Args:
         source: the records and images.
         encoder: how they are encoded.
         keep: hold encoded samples in memory.

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 import torch
 from PIL import Image
@@ -52,9 +53,10 @@ class EncodedSample:
 class Encoder:
     """Applies the chat template to a layout and gives every token its role.
 
-    Attributes:
+    Args:
         processor: tokenizer and image processor; the new tokens are in its vocabulary already.
         layout: where a record's text, images and new tokens go.
+        new_tokens: the method's tokens, with the role of each.
         positions: rotary positions of ids (1, S), an image mask (1, S) and grids.
         max_length: longest sample in tokens.
     """
@@ -91,13 +93,21 @@ class Encoder:
             with_answer: False stops after the assistant's header, for generation.
             where: how error messages call the record's place; its id by default.
 
+        Returns:
+            The sample, without padding.
+
         Raises:
-            RecordError: the text holds control tokens, or the sample is too long.
+            RecordError: the text holds control tokens, the images do not fit, or the sample is too long.
         """
         where = where or f"record {record.id!r}"
         layout = self.layout(record)
-        self._refuse_control_tokens((*layout.user, *layout.answer), where)
+        self._refuse_control_tokens(layout.user, where)
+        self._refuse_control_tokens(layout.answer, where)
         placed = [segment for segment in layout.user if segment.kind == "image"]
+        if len(images) != len(record.images):
+            raise RecordError(
+                f"expected {len(record.images)} images, got {len(images)}, at {where}; fix: give every image"
+            )
         pixel_values, grid = self._patches(images, placed)
         prompt, answer = self._render(layout.user, layout.answer)
         prompt_ids = self._tokenize(self._expand(prompt, grid))
@@ -124,8 +134,10 @@ class Encoder:
 
     def _refuse_control_tokens(self, segments: Sequence[Segment], where: str) -> None:
         """Data must not be able to write control tokens: they would forge turns, images or latents."""
-        for segment in segments:
-            found = next((t for t in self._control if segment.kind == "text" and t in segment.text), None)
+        # Texts side by side are joined first: a token must not hide in the cut between them.
+        for is_text, group in groupby(segments, lambda segment: segment.kind == "text"):
+            text = "".join(segment.text for segment in group) if is_text else ""
+            found = next((token for token in self._control if token in text), None)
             if found:
                 raise RecordError(
                     f"expected plain text, got the control token {found!r}, at {where}; "

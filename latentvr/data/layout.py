@@ -7,6 +7,7 @@ from typing import Literal
 
 from latentvr.attention.roles import Role
 from latentvr.data.record import Record
+from latentvr.errors import RecordError
 
 
 @dataclass(frozen=True)
@@ -52,15 +53,28 @@ class Layout:
 
 
 def user_segments(record: Record) -> tuple[Segment, ...]:
-    """The user turn without latents: images at their `<image>` marks, unmarked ones first."""
+    """The user turn without latents: images at their `<image>` marks, unmarked ones first.
+
+    Args:
+        record: its prompt and the number of its images count.
+
+    Returns:
+        The user's turn, without empty texts.
+
+    Raises:
+        RecordError: there are more marks than images.
+    """
     parts = record.prompt.split("<image>")
-    if len(parts) == 1:
-        images = tuple(Segment("image", image=i) for i in range(len(record.images)))
-        return (*images, Segment("text", record.prompt))
-    out: list[Segment] = []
+    unmarked = len(record.images) - (len(parts) - 1)
+    if unmarked < 0:
+        raise RecordError(
+            f"expected at most {len(record.images)} <image> marks, got {len(parts) - 1}, "
+            f"at record {record.id!r}; fix: give an image for each mark"
+        )
+    out = [Segment("image", image=i) for i in range(unmarked)]
     for i, part in enumerate(parts):
         if i:
-            out.append(Segment("image", image=i - 1))
+            out.append(Segment("image", image=unmarked + i - 1))
         if part:
             out.append(Segment("text", part))
     return tuple(out)

@@ -42,6 +42,9 @@ def generate(model: LatentModel, batch: Batch, stage: Stage, max_new_tokens: int
         batch: left-padded prompts without answers, from `collate(..., side="left")`.
         stage: gives the visibility at test, which holds for the prompt and for every new token.
         max_new_tokens: longest answer.
+
+    Returns:
+        One answer per row, B in all.
     """
     cache = DynamicCache(config=model.backbone.text_config)
     prompt_BSD = model.hidden(batch, model.features(batch), stage, cache)

@@ -36,9 +36,7 @@ def encoder_for(model: LatentModel, max_length: int = 8192, drop_latents: bool =
     )
 
 
-def without_latents(
-    layout: Callable[[Record], Layout], tokens: Sequence[NewToken], record: Record
-) -> Layout:
+def without_latents(layout: Callable[[Record], Layout], tokens: Sequence[NewToken], record: Record) -> Layout:
     """A record's layout without latent tokens and without images in the latents' place."""
     full = layout(record)
     user = []

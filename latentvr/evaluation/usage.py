@@ -52,6 +52,14 @@ def check_usage(
 ) -> dict[str, list[Prediction] | None]:
     """Run all conditions on the same records.
 
+    Args:
+        model: in evaluation mode.
+        source: the records and images.
+        visibility: what each role may see under the conditions that do not choose it themselves.
+        decode: settings of generation.
+        batch_size: records per batch.
+        progress: called with the number of records newly finished, after each batch.
+
     Returns:
         Predictions by the condition's name; None where it does not apply, because the method has no latents.
     """

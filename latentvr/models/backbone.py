@@ -19,7 +19,7 @@ from latentvr.attention.kernels import AttentionInputs, implementation
 class Backbone:
     """Uniform access to the parts of a vision-language model.
 
-    Attributes:
+    Args:
         model: the stock `...ForConditionalGeneration` module.
         kernel: concrete attention kernel of the language model (`two_pass`, `varlen`, `mask`, `flex`).
     """
@@ -91,6 +91,9 @@ class Backbone:
             ids_BS: token ids, no padding.
             image_mask_BS: True at visual tokens.
             grid: (images, 3), or None without images.
+
+        Returns:
+            Positions (3, B, S): time, row and column.
         """
         positions, _ = self.model.model.get_rope_index(
             ids_BS, mm_token_type_ids=image_mask_BS.int(), image_grid_thw=grid
@@ -107,7 +110,7 @@ class Backbone:
         image_mask_BS: Tensor | None = None,
         cache: Any = None,
     ) -> Tensor:
-        """Run the text decoder and give the hidden states after the final norm (B, S, D).
+        """Run the text decoder.
 
         Args:
             embeds_BSD: input embeddings, visual ones already in place.
@@ -116,6 +119,9 @@ class Backbone:
             features_FND: visual features; levels above 0 are for deepstack.
             image_mask_BS: True where visual tokens stand.
             cache: a cache of transformers, or None.
+
+        Returns:
+            Hidden states after the final norm (B, S, D).
         """
         deep = {}
         if features_FND is not None and features_FND.shape[0] > 1:

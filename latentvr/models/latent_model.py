@@ -26,6 +26,12 @@ from latentvr.reasoners.base import Batch, LatentReasoner, Stage, Term
 class LatentModel(nn.Module):
     """A vision-language model with a latent-reasoning method on top.
 
+    Args:
+        backbone: the stock model behind its family's adapter; missing embedding rows are added to it.
+        reasoner: the method.
+        processor: tokenizer and image processor; the method's tokens are added to it.
+        seed: seed of the new token rows.
+
     Attributes:
         base: the stock model, or a PEFT model around it.
         backbone: uniform access to the stock model's parts.
@@ -91,9 +97,7 @@ class LatentModel(nn.Module):
             dtype=self.backbone.embedding_weight.dtype,
         )
 
-    def hidden(
-        self, batch: Batch, features_FND: Tensor | None, stage: Stage, cache: Any = None
-    ) -> Tensor:
+    def hidden(self, batch: Batch, features_FND: Tensor | None, stage: Stage, cache: Any = None) -> Tensor:
         """Hidden states after the final norm (B, S, D)."""
         slots = self.reasoner.slot_inputs(batch, features_FND, stage)
         return self.backbone.decode(

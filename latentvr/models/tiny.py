@@ -55,11 +55,13 @@ def build_tokenizer(phrases: Iterable[str]) -> PreTrainedTokenizerFast:
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
     )
-    backend.train_from_iterator(list(phrases), trainer)
+    texts = list(phrases)
+    # Each word as one token, at the start of a text and after a space; those of the chat template too.
+    backend.train_from_iterator(["user", "assistant", *texts, *(f" {text}" for text in texts)], trainer)
     return PreTrainedTokenizerFast(
         tokenizer_object=backend,
-        eos_token="<|im_end|>",
-        pad_token="<|endoftext|>",
+        eos_token="<|im_end|>",  # noqa: S106 - a vocabulary entry
+        pad_token="<|endoftext|>",  # noqa: S106 - a vocabulary entry
         additional_special_tokens=SPECIAL[1:],
         chat_template=CHAT_TEMPLATE,
         padding_side="left",
@@ -92,7 +94,11 @@ def _special_ids(processor: Processor) -> dict[str, int]:
 def _end_ids(processor: Processor) -> dict[str, int | None]:
     """Ids that the text config wants; the stock defaults lie outside this small vocabulary."""
     tokenizer = processor.tokenizer
-    return {"bos_token_id": None, "eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
+    return {
+        "bos_token_id": None,
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+    }
 
 
 def qwen2_5_vl_config(processor: Processor, patch: int = 8) -> Any:
@@ -175,6 +181,9 @@ def build(name: str, phrases: Iterable[str], seed: int = 0) -> tuple[PreTrainedM
         name: a key of `FAMILIES`.
         phrases: texts that the tokenizer is trained on.
         seed: seed of the weights; the global generator is left as it was.
+
+    Returns:
+        The stock model and its processor.
     """
     from transformers import AutoModelForImageTextToText
 

@@ -17,6 +17,12 @@ class TokenRows(nn.Module):
     as parameters, with the same values, gradients and file format. The head does not read them: logits of
     latent ids are excluded from every softmax.
 
+    Args:
+        tokens: the new tokens; each says the standard deviation of its first values.
+        ids: their token ids (K,).
+        embedding: the input embedding matrix (V, D); gives width and device.
+        seed: seed of the first values; the global generator is left as it was.
+
     Attributes:
         ids: token ids (K,).
         rows: trainable rows (K, D).

@@ -27,6 +27,11 @@ def set_trainable(model: LatentModel, kind: Trainable, lora: LoraConfig) -> None
     `lora` adds adapters where there are none yet; `language` merges existing adapters into the weights
     first. New token rows and the method's own modules train in every case; the vision tower never does.
 
+    Args:
+        model: changed in place.
+        kind: what trains beside rows and modules.
+        lora: settings of new adapters.
+
     Raises:
         RecipeError: nothing would train.
     """
@@ -46,8 +51,8 @@ def set_trainable(model: LatentModel, kind: Trainable, lora: LoraConfig) -> None
     model.extra.requires_grad_(True)
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise RecipeError(
-            f"expected something to train, got nothing, at optim.trainable={kind}: the method has no token rows; "
-            "fix: use optim.trainable=lora or language"
+            f"expected something to train, got nothing, at optim.trainable={kind}: "
+            "the method has no token rows; fix: use optim.trainable=lora or language"
         )
 
 

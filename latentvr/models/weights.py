@@ -47,9 +47,7 @@ def save_weights(model: LatentModel, folder: Path, config: ModelConfig) -> None:
         _save_adapters(model, folder)
     elif any(p.requires_grad for p in model.backbone.language_model.parameters()):
         kind = "language"
-        if model.rows is not None:
-            model.rows.write_into(model.backbone.embedding_weight)
-        model.base.save_pretrained(folder)
+        _save_language(model, folder)
     else:
         kind = "tokens"
         _save_rows(model, folder)
@@ -65,6 +63,20 @@ def save_weights(model: LatentModel, folder: Path, config: ModelConfig) -> None:
         "tokens": [token.text for token in model.reasoner.tokens()],
     }
     (folder / CARD).write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
+
+
+def _save_language(model: LatentModel, folder: Path) -> None:
+    """Write the whole model, token rows in its embedding matrix; in memory the matrix stays as it was."""
+    if model.rows is None:
+        model.base.save_pretrained(folder)
+        return
+    matrix, ids = model.backbone.embedding_weight.detach(), model.rows.get_buffer("ids")
+    before = matrix[ids].clone()
+    try:
+        model.rows.write_into(matrix)
+        model.base.save_pretrained(folder)
+    finally:
+        matrix[ids] = before
 
 
 def _save_adapters(model: LatentModel, folder: Path) -> None:
@@ -98,6 +110,12 @@ def _save_rows(model: LatentModel, folder: Path) -> None:
 def read_card(folder: Path) -> dict[str, Any]:
     """Read a checkpoint's card.
 
+    Args:
+        folder: the checkpoint.
+
+    Returns:
+        Format, kind of weights, reasoner and model settings, new tokens.
+
     Raises:
         CheckpointError: there is none, or it is of a later format.
     """
@@ -126,6 +144,10 @@ def load_weights(model: LatentModel, folder: Path) -> None:
 
     Adapters are added where the model has none.
 
+    Args:
+        model: changed in place.
+        folder: the checkpoint.
+
     Raises:
         CheckpointError: a file is damaged or does not fit.
     """
@@ -148,7 +170,7 @@ def _load_adapters(model: LatentModel, folder: Path) -> None:
     if not state:
         return
     if not isinstance(model.base, PeftModel):
-        config = LoraConfig.from_pretrained(str(folder))
+        config = _adapter_config(folder)
         config.trainable_token_indices = None
         config.inference_mode = False
         model.base = get_peft_model(model.base, config)
@@ -159,6 +181,23 @@ def _load_adapters(model: LatentModel, folder: Path) -> None:
             f"expected adapters for this model, got {len(missing)} missing and {len(result.unexpected_keys)} "
             f"unknown matrices, at {str(folder)!r}; fix: use the backbone named in {CARD}"
         )
+
+
+def _adapter_config(folder: Path) -> LoraConfig:
+    """Read the settings of the adapters."""
+    try:
+        config = LoraConfig.from_pretrained(str(folder))
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise CheckpointError(
+            f"expected the settings of LoRA adapters, got: {first_line(error)}, "
+            f"at {str(folder / 'adapter_config.json')!r}; fix: use another checkpoint"
+        ) from error
+    if not isinstance(config, LoraConfig):
+        raise CheckpointError(
+            f"expected the settings of LoRA adapters, got {type(config).__name__}, "
+            f"at {str(folder / 'adapter_config.json')!r}; fix: use another checkpoint"
+        )
+    return config
 
 
 def _load_rows(model: LatentModel, rows: Tensor | None, folder: Path) -> None:
@@ -176,7 +215,7 @@ def _load_rows(model: LatentModel, rows: Tensor | None, folder: Path) -> None:
 
 
 def _load_language(model: LatentModel, folder: Path) -> None:
-    """Read a whole model, saved under the names of the public checkpoints; its matrix holds the token rows."""
+    """Read a whole model under the names of the public checkpoints; its matrix holds the token rows."""
     stock = model.backbone.model
     try:
         loaded = type(stock).from_pretrained(folder, dtype=torch.float32)
@@ -192,15 +231,12 @@ def _load_language(model: LatentModel, folder: Path) -> None:
 
 
 def _read(file: Path) -> dict[str, Tensor]:
-    """Read a safetensors file.
-
-    Raises:
-        CheckpointError: it is missing or damaged.
-    """
+    """Read a safetensors file; a missing or damaged one is refused by name."""
     try:
         tensors: dict[str, Tensor] = load_file(file)
     except (OSError, SafetensorError) as error:
         raise CheckpointError(
-            f"expected a complete safetensors file, got: {error}, at {str(file)!r}; fix: use another checkpoint"
+            f"expected a complete safetensors file, got: {error}, at {str(file)!r}; "
+            "fix: use another checkpoint"
         ) from error
     return tensors

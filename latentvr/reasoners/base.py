@@ -77,6 +77,11 @@ class LatentReasoner:
     def slot_inputs(self, batch: Batch, features_FND: Tensor | None, stage: Stage) -> Tensor | None:
         """What is fed at latent positions.
 
+        Args:
+            batch: from `collate`: token ids (B, S), roles (B, S) and more.
+            features_FND: visual features, or None without images.
+            stage: the phase of training, or the one at test.
+
         Returns:
             (number of LATENT positions in the batch, D) in row-major order, or None for the tokens' own rows.
         """
@@ -93,7 +98,8 @@ class LatentReasoner:
     def loss_counts(self, batch: Batch) -> dict[str, Tensor]:
         """Number of items behind each auxiliary term of a batch, as scalar tensors.
 
-        A term is averaged over all its items in an optimiser step, whatever micro-batches and ranks hold them.
+        A term is averaged over all its items in an optimiser step, whatever micro-batches and ranks hold
+        them.
         """
         del batch
         return {}

@@ -35,6 +35,12 @@ PUBLISHED = Path(__file__).parents[1] / "models" / "configs"
 def describe(resolved: Resolved) -> str:
     """Describe a run in text: settings with their origin, parameters, steps, tokens per sample.
 
+    Args:
+        resolved: a checked recipe.
+
+    Returns:
+        Lines for a terminal.
+
     Raises:
         ModelError: the model's config is neither at hand nor among the published ones.
     """
@@ -73,6 +79,12 @@ def model_shape(config: ModelConfig) -> tuple[Any, str]:
     """The model's config, and where it comes from.
 
     A hub model that cannot be reached is described by the copy of its published config, if there is one.
+
+    Args:
+        config: the recipe's section.
+
+    Returns:
+        A config of transformers, and its origin in words.
 
     Raises:
         ModelError: there is neither.

@@ -67,6 +67,9 @@ def evaluate(
         usage: also run the usage checks.
         out: folder for results; `eval/SPLIT` in the run folder by default.
 
+    Returns:
+        What was measured, and the folder that it was written to.
+
     Raises:
         UserError: checkpoint, settings or data are wrong.
     """

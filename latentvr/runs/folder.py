@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import importlib.metadata
 import json
@@ -13,46 +12,93 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from latentvr.config.load import Resolved
 from latentvr.data.record import Source
 from latentvr.data.written import to_row
 from latentvr.errors import RecipeError
+from latentvr.trainers.writing import saved_or_told
 
 RESOLVED = "resolved.yaml"
 PACKAGES = ("latentvr", "torch", "transformers", "peft", "accelerate", "numpy")
 
 
-def open_folder(resolved: Resolved, resume: bool) -> Path:
-    """Create the run folder, or open it again with `resume`.
+def require_place(resolved: Resolved, resume: bool) -> None:
+    """Check the run folder before anything slow happens; nothing is written.
+
+    Args:
+        resolved: a checked recipe; `train.output_dir` says where.
+        resume: whether a run in this folder is to go on.
 
     Raises:
-        RecipeError: it holds something already, or holds another run than this recipe's.
+        RecipeError: a new run's folder holds something, or there is no run of this recipe to resume.
     """
     folder = Path(resolved.recipe.train.output_dir)
     settings = folder / RESOLVED
-    if resume and settings.is_file():
+    if resume:
+        if not settings.is_file():
+            raise RecipeError(
+                f"expected a run to resume, got none, at train.output_dir={folder}; "
+                "fix: leave out --resume, or give the folder of the run"
+            )
         _require_same(settings, resolved)
-        return folder
-    if folder.is_dir() and any(folder.iterdir()):
-        fix = "add --resume to go on with it, or choose another train.output_dir"
+    elif folder.is_dir() and any(folder.iterdir()):
+        going_on = "add --resume to go on with it, or " if settings.is_file() else ""
         raise RecipeError(
-            f"expected an empty or new run folder, got files, at train.output_dir={folder}; fix: {fix}"
+            f"expected an empty or new run folder, got files, at train.output_dir={folder}; "
+            f"fix: {going_on}choose another train.output_dir"
         )
-    (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
-    (folder / "recipe.yaml").write_text(resolved.text, encoding="utf-8")
-    settings.write_text(resolved.to_yaml(), encoding="utf-8")
+
+
+def open_folder(resolved: Resolved) -> Path:
+    """Create the run folder with its recipe, unless it is there already.
+
+    Args:
+        resolved: a checked recipe; `train.output_dir` says where.
+
+    Returns:
+        The folder.
+
+    Raises:
+        SaveError: the system refused to write there.
+    """
+    folder = Path(resolved.recipe.train.output_dir)
+    settings = folder / RESOLVED
+    if not settings.is_file():
+        with saved_or_told(settings):
+            (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
+            (folder / "recipe.yaml").write_text(resolved.text, encoding="utf-8")
+            # Last and in one step: its presence says that the folder is a run's.
+            replace_text(settings, resolved.to_yaml())
     return folder
+
+
+def replace_text(file: Path, text: str) -> None:
+    """Write a file in one step: a kill leaves the old text or the new."""
+    aside = file.with_name(f"{file.name}.partial")
+    aside.write_text(text, encoding="utf-8")
+    aside.replace(file)
 
 
 def _require_same(settings: Path, resolved: Resolved) -> None:
     """Refuse to resume under other settings: the result would be neither run's."""
-    before, now = settings.read_text(encoding="utf-8").splitlines(), resolved.to_yaml().splitlines()
-    changed = [line for line in difflib.ndiff(before, now) if line[:2] in ("- ", "+ ")]
-    if changed:
-        raise RecipeError(
-            f"expected the settings of the run that is resumed, got {changed[-1][2:].strip()!r}, at {settings}; "
-            "fix: resume with the same recipe and overrides, or start a new run folder"
-        )
+    before, now = (_flat(yaml.safe_load(text)) for text in (settings.read_bytes(), resolved.to_yaml()))
+    for key in [key for key in {**before, **now} if before.get(key) != now.get(key)]:
+        # The folder may have been moved, or named from another place.
+        if key != "train.output_dir":
+            raise RecipeError(
+                f"expected {key}={before.get(key)} as in the run that is resumed, got {now.get(key)}, "
+                f"at {settings}; fix: resume with the same recipe and overrides, or start a new run folder"
+            )
+
+
+def _flat(values: Any, prefix: str = "") -> dict[str, Any]:
+    """Full keys and values of nested settings."""
+    if not isinstance(values, dict):
+        return {prefix: values}
+    parts = [_flat(value, f"{prefix}.{key}" if prefix else str(key)) for key, value in values.items()]
+    return {key: value for part in parts for key, value in part.items()}
 
 
 def fingerprint(source: Source) -> str:
@@ -63,17 +109,56 @@ def fingerprint(source: Source) -> str:
     return sha.hexdigest()
 
 
-def write_manifest(folder: Path, facts: dict[str, Any]) -> None:
-    """Write `manifest.json`: versions, machine, git state and the facts of the run."""
-    manifest = {
+def write_manifest(folder: Path, facts: dict[str, Any], step: int) -> None:
+    """Write `manifest.json`: versions, machine, git state and the facts of the run.
+
+    A resumed run adds what it was resumed with, under `resumed`, and keeps the rest.
+
+    Args:
+        folder: run folder.
+        facts: `seed`, `data` (with its `sha256`), `attention`.
+        step: optimiser step at which the run begins or goes on.
+
+    Raises:
+        RecipeError: the training data are not those that the run began with.
+        SaveError: the system refused the write.
+    """
+    file = folder / "manifest.json"
+    here = {
         "versions": versions(),
         "python": platform.python_version(),
         "machine": platform.machine(),
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
         "git": git_state(),
-        **facts,
     }
-    (folder / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+    if file.is_file():
+        manifest = _read_manifest(file)
+        _require_same_data(manifest.get("data"), facts["data"], file)
+        manifest["resumed"] = [*manifest.get("resumed", []), {"step": step, **here}]
+    else:
+        manifest = {**here, **facts}
+    with saved_or_told(file):
+        replace_text(file, json.dumps(manifest, indent=2) + "\n")
+
+
+def _read_manifest(file: Path) -> dict[str, Any]:
+    """Read a run's manifest."""
+    try:
+        manifest = json.loads(file.read_bytes())
+    except ValueError:
+        manifest = None
+    if not isinstance(manifest, dict):
+        raise RecipeError(f"expected a JSON object, got a damaged file, at {file}; fix: restore or remove it")
+    return manifest
+
+
+def _require_same_data(before: Any, now: dict[str, Any], file: Path) -> None:
+    """Refuse to go on with other records: order and losses would be neither run's."""
+    if before != now:
+        raise RecipeError(
+            f"expected the training data that the run began with, got other records, at {file}; "
+            "fix: restore the data, or start a new run folder"
+        )
 
 
 def versions() -> dict[str, str]:

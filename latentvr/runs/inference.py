@@ -47,8 +47,8 @@ class Completion:
 class Assistant:
     """A model that is ready to answer.
 
-    Attributes:
-        model: the underlying module, in evaluation mode.
+    Args:
+        model: the underlying module; it is put in evaluation mode.
     """
 
     def __init__(self, model: LatentModel) -> None:
@@ -70,6 +70,9 @@ class Assistant:
             max_new_tokens: longest answer.
             visibility: what each role may see; `bottleneck` shows images through the latents alone.
 
+        Returns:
+            Text, token ids, log-probabilities and latents of the answer.
+
         Raises:
             RecordError: the prompt holds control tokens, or does not fit the images.
         """
@@ -90,7 +93,10 @@ def load(path: str | Path, **model_settings: Any) -> Assistant:
 
     Args:
         path: where the model is; a plain model without a checkpoint card answers without latents.
-        model_settings: fields of the recipe's `model` section that overrule the checkpoint's.
+        **model_settings: fields of the recipe's `model` section that overrule the checkpoint's.
+
+    Returns:
+        The model, ready to answer.
 
     Raises:
         CheckpointError: the checkpoint is damaged or incomplete.
@@ -122,7 +128,13 @@ def model_config(values: dict[str, Any]) -> ModelConfig:
 
 
 def find_checkpoint(path: Path) -> Path | None:
-    """Find the checkpoint that a path means, verified; None where it is a plain model or a hub id.
+    """Find the checkpoint that a path means.
+
+    Args:
+        path: run folder, checkpoint, model folder or hub id.
+
+    Returns:
+        The checkpoint's folder, verified; None where the path is a plain model or a hub id.
 
     Raises:
         CheckpointError: a run folder without checkpoints, or a damaged one.
@@ -143,5 +155,3 @@ def find_checkpoint(path: Path) -> Path | None:
         return None
     checkpoint.verify(folder)
     return folder
-
-

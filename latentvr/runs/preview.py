@@ -16,6 +16,12 @@ from latentvr.runs.sources import open_split
 def dataset_of(recipe: Recipe) -> EncodedDataset:
     """Build the training data of a recipe; only tokenizer, image settings and the model's shape are read.
 
+    Args:
+        recipe: all settings.
+
+    Returns:
+        The data of the split `train`; a sample is encoded when asked for.
+
     Raises:
         UserError: data or processor are missing or wrong.
     """

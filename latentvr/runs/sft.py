@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,20 +14,23 @@ from latentvr.config.load import Resolved
 from latentvr.config.schema import Recipe, StageConfig
 from latentvr.data.dataset import EncodedDataset
 from latentvr.data.record import Source
-from latentvr.errors import Interrupted
+from latentvr.errors import CheckpointError, Interrupted, RecipeError, RecordError
 from latentvr.evaluation.evaluate import accuracy, answer_all, encode_prompts, encoder_for
 from latentvr.models.features import cache_features
 from latentvr.models.latent_model import LatentModel
 from latentvr.models.load import load_model
-from latentvr.models.trainable import count_parameters, set_trainable
-from latentvr.models.weights import load_weights
+from latentvr.models.trainable import count_parameters, set_trainable, train_language
+from latentvr.models.weights import load_weights, read_card
 from latentvr.reasoners.base import Stage
-from latentvr.runs.folder import fingerprint, open_folder, write_manifest
+from latentvr.runs.folder import fingerprint, open_folder, require_place, write_manifest
+from latentvr.runs.processes import join_processes, warn_of_repeats
 from latentvr.runs.sources import open_split
 from latentvr.trainers import checkpoint
 from latentvr.trainers.metrics_file import MetricsFile
-from latentvr.trainers.sft import SFTTrainer, StageRun, updates_per_epoch
+from latentvr.trainers.sft import SFTTrainer
 from latentvr.trainers.signals import StopRequest
+from latentvr.trainers.stage import StageRun, device, stage_seed, trainer_state, updates_per_epoch
+from latentvr.trainers.trackers import require_packages
 
 log = logging.getLogger(__name__)
 
@@ -70,44 +72,130 @@ def train(resolved: Resolved, resume: bool = False) -> Path:
         UserError: settings, data, model or checkpoints are wrong.
     """
     recipe = resolved.recipe
-    source = open_split(recipe.data, "train")
-    folder = open_folder(resolved, resume)
-    model = build_model(recipe)
-    data = EncodedDataset(source, encoder_for(model, recipe.data.max_length), recipe.data.feature_cache == "memory")
-    if data.keep:
-        cache_features(model, [data[i] for i in range(len(data))])
+    require_device(recipe)
+    processes = join_processes(recipe)
+    main = processes.is_main_process
+    if main:
+        require_place(resolved, resume)
+    require_packages([str(name) for name in recipe.log.trackers])
+    checkpoints = Path(recipe.train.output_dir) / "checkpoints"
+    newest = checkpoint.latest(checkpoints) if resume else None
+    begin = 0 if newest is None else checkpoint.step_of(newest)
+    if resume:
+        log.info("resuming after step %d of %s", begin, recipe.train.output_dir)
+    model, data = build_model_and_data(recipe)
+    folder = Path(recipe.train.output_dir)
     facts = {
         "seed": recipe.train.seed,
-        "data": {"records": len(data), "sha256": fingerprint(source)},
+        "data": {"records": len(data), "sha256": fingerprint(data.source)},
         "attention": model.backbone.kernel,
     }
-    write_manifest(folder, facts)
-    runs = stage_runs(recipe, len(data))
-    validation = Validation(model, open_split(recipe.data, "validation"), recipe) if validates(recipe) else None
-    newest = checkpoint.latest(folder / "checkpoints") if resume else None
+    if main:
+        open_folder(resolved)
+        write_manifest(folder, facts, begin)
+        MetricsFile(folder / "metrics.jsonl").rewind(begin)
+    runs = stage_runs(recipe, len(data), processes.num_processes)
+    warn_of_repeats(recipe, len(data), processes)
+    validation = (
+        Validation(model, open_split(recipe.data, "validation"), recipe) if validates(recipe) else None
+    )
     with StopRequest().listening() as stop:
         for run in remaining(runs, newest):
             newest = train_stage(model, recipe, run, folder, data, validation, stop, newest)
-    name = "best" if validation is not None and recipe.train.keep == "best" else "last"
-    last = checkpoint.listed(folder / "checkpoints")[-1]
-    checkpoint.point(folder / "checkpoints", "last", last)
-    return folder / "checkpoints" / name
+    name = "best" if validation and recipe.train.keep == "best" else "last"
+    if main:
+        finish(checkpoints, runs[-1], name)
+    return checkpoints / name
+
+
+def finish(checkpoints: Path, run: StageRun, name: str) -> Path:
+    """Link the run's last checkpoint and the best one, which a kill may have left without its link.
+
+    Args:
+        checkpoints: folder.
+        run: the last stage.
+        name: "best" or "last".
+
+    Returns:
+        `checkpoints/name`.
+
+    Raises:
+        CheckpointError: the best checkpoint is gone.
+    """
+    last = checkpoint.listed(checkpoints)[-1]
+    checkpoint.point(checkpoints, "last", last)
+    best = trainer_state(last).best_global_step
+    if best is not None:
+        target = checkpoints / checkpoint.folder_name(run.first_step + best)
+        if name == "best" and not target.is_dir():
+            raise CheckpointError(
+                f"expected the best checkpoint {target.name}, got none, at {str(checkpoints)!r}; "
+                "fix: use the last one, or start the run again"
+            )
+        checkpoint.link_best(checkpoints, run.first_step + best)
+    return checkpoints / name
+
+
+def build_model_and_data(recipe: Recipe) -> tuple[LatentModel, EncodedDataset]:
+    """Load the model and open the training data, with cached features where the recipe asks for them.
+
+    Args:
+        recipe: all settings.
+
+    Returns:
+        The model on the recipe's device, and the encoded training records.
+
+    Raises:
+        RecordError: there are no records.
+    """
+    source = open_split(recipe.data, "train")
+    if not source.records:
+        raise RecordError(
+            f"expected at least one training record, got none, at data.train={recipe.data.train}; "
+            "fix: check data.tasks and the file"
+        )
+    model = build_model(recipe)
+    encoder = encoder_for(model, recipe.data.max_length)
+    data = EncodedDataset(source, encoder, recipe.data.feature_cache == "memory")
+    if data.keep:
+        cache_features(model, [data[i] for i in range(len(data))])
+    return model, data
 
 
 def build_model(recipe: Recipe) -> LatentModel:
     """Load the backbone and put the method on it, on the recipe's device."""
     model = load_model(recipe.model, recipe.reasoner, visibilities(recipe), recipe.train.seed)
-    device = recipe.train.device
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
     if recipe.train.deterministic:
         torch.use_deterministic_algorithms(True)
-    return model.to(device)
+    return model.to(device(recipe))
+
+
+def require_device(recipe: Recipe) -> None:
+    """Refuse a device that this machine lacks, or a number format that the device cannot train in.
+
+    Args:
+        recipe: all settings.
+
+    Raises:
+        RecipeError: there is no GPU, or float16 would train on the CPU.
+    """
+    if recipe.train.device == "cuda" and not torch.cuda.is_available():
+        raise RecipeError(
+            "expected a CUDA device, got none on this machine, at train.device=cuda; "
+            "fix: set train.device=auto"
+        )
+    if device(recipe) == "cpu" and recipe.model.dtype == "float16":
+        raise RecipeError(
+            "expected float32 or bfloat16 on the CPU, got float16, at model.dtype; "
+            "fix: set model.dtype=float32"
+        )
 
 
 def visibilities(recipe: Recipe) -> list[Visibility]:
     """All visibilities that a run uses."""
-    return [preset(name) for name in (*(s.visibility for s in recipe.stages.values()), recipe.decode.visibility)]
+    return [
+        preset(name) for name in (*(s.visibility for s in recipe.stages.values()), recipe.decode.visibility)
+    ]
 
 
 def validates(recipe: Recipe) -> bool:
@@ -116,9 +204,9 @@ def validates(recipe: Recipe) -> bool:
     return bool(recipe.train.validate_epochs) and has_data
 
 
-def stage_runs(recipe: Recipe, samples: int) -> list[StageRun]:
-    """Lay the stages out over optimiser steps; stages without steps are left out."""
-    per_epoch = updates_per_epoch(samples, recipe)
+def stage_runs(recipe: Recipe, samples: int, ranks: int = 1) -> list[StageRun]:
+    """Lay the stages out over the optimiser steps of `ranks` processes; stages without steps are left out."""
+    per_epoch = updates_per_epoch(samples, recipe, ranks)
     wanted = [(name, stage, _steps(stage, per_epoch)) for name, stage in recipe.stages.items()]
     wanted = [entry for entry in wanted if entry[2]]
     out: list[StageRun] = []
@@ -133,14 +221,16 @@ def stage_runs(recipe: Recipe, samples: int) -> list[StageRun]:
 
 def _steps(stage: StageConfig, per_epoch: int) -> int:
     """Optimiser steps of a stage."""
-    return stage.steps if stage.steps is not None else round(stage.epochs * per_epoch)
+    if stage.steps is not None:
+        return stage.steps
+    return max(1, round(stage.epochs * per_epoch)) if stage.epochs else 0
 
 
 def remaining(runs: list[StageRun], newest: Path | None) -> list[StageRun]:
     """Stages that are not finished at the newest checkpoint."""
     if newest is None:
         return runs
-    state = json.loads((newest / checkpoint.STATE).read_text(encoding="utf-8"))
+    state = checkpoint.read_state(newest)
     return runs[state["stage"] + (1 if state["done"] else 0) :]
 
 
@@ -156,21 +246,40 @@ def train_stage(
 ) -> Path:
     """Train one stage, from its start or from a checkpoint inside it.
 
+    Args:
+        model: changed in place.
+        recipe: all settings.
+        run: the stage.
+        folder: run folder.
+        data: encoded training records.
+        validation: None trains without validation.
+        stop: a signal to stop, if one came.
+        newest: newest checkpoint of the run, or None at its start.
+
     Returns:
         The newest checkpoint afterwards.
     """
-    set_seed(recipe.train.seed + run.index)
+    set_seed(stage_seed(recipe, run.index))
     if newest is not None:
-        load_weights(model, newest)
+        restore(model, newest)
     kind = recipe.stages[run.stage.name].trainable or recipe.optim.trainable
     set_trainable(model, kind, recipe.model.lora)
     total, trains = count_parameters(model)
     log.info("stage %s: %d steps, %d of %d parameters train", run.stage.name, run.steps, trains, total)
-    inside = newest is not None and checkpoint.step_of(newest) > run.first_step
-    MetricsFile(folder / "metrics.jsonl").rewind(checkpoint.step_of(newest) if newest else 0)
+    inside = newest if newest is not None and checkpoint.step_of(newest) > run.first_step else None
     trainer = SFTTrainer(model, recipe, run, folder, data, validation, stop)
-    trainer.train(resume_from_checkpoint=str(newest) if inside else None)
+    if inside is not None:
+        trainer.require_processes(inside)
+        trainer_state(inside)  # unreadable, it is refused here in one sentence
+    trainer.train(resume_from_checkpoint=None if inside is None else str(inside))
     last = checkpoint.listed(folder / "checkpoints")[-1]
     if stop.exit_code is not None:
         raise Interrupted(f"stopped by a signal after a save at {last}; go on with --resume", stop.exit_code)
     return last
+
+
+def restore(model: LatentModel, folder: Path) -> None:
+    """Load weights to go on with training; a language model that trained is kept in float32."""
+    if read_card(folder)["weights"] == "language":
+        train_language(model)
+    load_weights(model, folder)

@@ -18,6 +18,9 @@ def open_split(config: DataConfig, split: str) -> Source:
         config: the recipe's section.
         split: "train", "validation" or "test".
 
+    Returns:
+        The records and their images.
+
     Raises:
         RecipeError: the recipe names no data for this split.
         RecordError: the data are wrong.

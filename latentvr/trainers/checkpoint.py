@@ -13,11 +13,13 @@ import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from latentvr.errors import CheckpointError
 
 MARKER = "complete.json"
 STATE = "run_state.json"
+PARTIAL = ".partial"
 _NAME = re.compile(r"step-(\d+)")
 
 
@@ -44,7 +46,8 @@ def digest(file: Path) -> str:
 def seal(partial: Path) -> Path:
     """Mark a `.partial` folder complete and give it its name.
 
-    Everything is flushed to disk before the name changes, so that a power cut leaves the old state or the new.
+    Everything is flushed to disk before the name changes, so that a power cut leaves the old state or the
+    new.
     """
     files = {
         str(file.relative_to(partial)): {"size": file.stat().st_size, "sha256": digest(file)}
@@ -54,7 +57,7 @@ def seal(partial: Path) -> Path:
     (partial / MARKER).write_text(json.dumps(files, indent=1) + "\n", encoding="utf-8")
     for file in [*partial.rglob("*"), partial]:
         flush(file)
-    final = partial.with_name(partial.name.removesuffix(".partial"))
+    final = partial.with_name(partial.name.removesuffix(PARTIAL))
     if final.exists():
         shutil.rmtree(final)
     partial.rename(final)
@@ -82,6 +85,9 @@ def write_aside(partial: Path, fill: Callable[[Path], None]) -> None:
 def verify(folder: Path) -> None:
     """Check that a checkpoint is whole.
 
+    Args:
+        folder: the checkpoint.
+
     Raises:
         CheckpointError: it is incomplete or damaged; the message names the first bad file and offers the
             newest complete checkpoint before it.
@@ -99,17 +105,22 @@ def _problem(folder: Path) -> str | None:
     marker = folder / MARKER
     if not marker.is_file():
         return f"no {MARKER}"
-    try:
-        files = json.loads(marker.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError):
+    files = _listing(marker)
+    if files is None:
         return f"a damaged {MARKER}"
     for name, facts in files.items():
         file = folder / name
         if not file.is_file():
             return f"no {name}"
-        if file.stat().st_size != facts["size"] or digest(file) != facts["sha256"]:
+        if {"size": file.stat().st_size, "sha256": digest(file)} != facts:
             return f"a damaged {name}"
     return None
+
+
+def _listing(marker: Path) -> dict[str, Any] | None:
+    """Files with their sizes and digests, or None where the marker is damaged."""
+    files = _json(marker)
+    return files if isinstance(files, dict) and STATE in files else None
 
 
 def listed(checkpoints: Path) -> list[Path]:
@@ -120,7 +131,13 @@ def listed(checkpoints: Path) -> list[Path]:
 
 
 def latest(checkpoints: Path) -> Path | None:
-    """Newest checkpoint of a run, verified, or None where there is none.
+    """Find the newest checkpoint of a run.
+
+    Args:
+        checkpoints: the folder `checkpoints` of a run folder.
+
+    Returns:
+        The checkpoint, verified, or None where there is none.
 
     Raises:
         CheckpointError: the newest one is damaged.
@@ -132,16 +149,59 @@ def latest(checkpoints: Path) -> Path | None:
     return folders[-1]
 
 
+def read_state(folder: Path) -> dict[str, Any]:
+    """Read a checkpoint's place in the run.
+
+    Args:
+        folder: a verified checkpoint.
+
+    Returns:
+        `stage` (index), `name`, `step`, `done` and `processes`.
+
+    Raises:
+        CheckpointError: the file is of another kind, although the listing fits it.
+    """
+    state = _json(folder / STATE)
+    if not isinstance(state, dict) or not {"stage", "step", "done", "processes"} <= set(state):
+        raise unreadable(folder / STATE)
+    return state
+
+
+def unreadable(file: Path) -> CheckpointError:
+    """Build the error for a file that is not what a checkpoint holds under its name."""
+    return CheckpointError(
+        f"expected the {file.name} of a checkpoint, got another text, at {str(file)!r}; "
+        "fix: use another checkpoint"
+    )
+
+
+def _json(file: Path) -> Any:
+    """Read a JSON file; None where it is none."""
+    try:
+        return json.loads(file.read_bytes())
+    except ValueError:
+        return None
+
+
 def point(checkpoints: Path, name: str, target: Path) -> None:
     """Make `checkpoints/name` a link to a checkpoint, in one step."""
-    aside = checkpoints / f"{name}.partial"
+    aside = checkpoints / f"{name}{PARTIAL}"
     aside.unlink(missing_ok=True)
     aside.symlink_to(target.name)
     aside.replace(checkpoints / name)
 
 
+def link_best(checkpoints: Path, step: int) -> None:
+    """Point `best` at the checkpoint after `step`, where it still exists."""
+    best = checkpoints / folder_name(step)
+    if best.is_dir():
+        point(checkpoints, "best", best)
+
+
 def prune(checkpoints: Path, keep: int) -> None:
-    """Remove old checkpoints but the newest `keep` and those that links point to."""
+    """Remove leftovers of unfinished writes, and checkpoints but the newest `keep` and the linked ones."""
+    for leftover in checkpoints.glob(f"step-*{PARTIAL}"):
+        shutil.rmtree(leftover)
     linked = {link.resolve() for link in checkpoints.iterdir() if link.is_symlink()}
     for folder in listed(checkpoints)[:-keep]:
         if folder.resolve() not in linked:

@@ -13,15 +13,16 @@ from latentvr.config.schema import OptimConfig
 from latentvr.models.latent_model import LatentModel
 
 
-def parameter_groups(
-    model: LatentModel, config: OptimConfig, learning_rate: float
-) -> list[dict[str, Any]]:
+def parameter_groups(model: LatentModel, config: OptimConfig, learning_rate: float) -> list[dict[str, Any]]:
     """Split trainable parameters: decayed matrices, undecayed vectors, token rows.
 
     Args:
         model: with `requires_grad` set.
         config: the recipe's section.
         learning_rate: peak rate of the stage.
+
+    Returns:
+        Groups for an optimiser of torch; empty ones are left out.
     """
     rows = [] if model.rows is None else [model.rows.rows]
     row_ids = {id(p) for p in rows}

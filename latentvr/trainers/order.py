@@ -11,10 +11,12 @@ from torch.utils.data import Sampler
 class EpochOrder(Sampler[int]):
     """A fresh permutation per epoch; restarts, workers and ranks do not change it.
 
-    Attributes:
+    Args:
         size: number of samples.
         seed: seed of the run.
         stage: index of the stage.
+
+    Attributes:
         epoch: set by the loader before each epoch.
     """
 

@@ -7,70 +7,51 @@ watches for NaN, saves and validates.
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.utils import gather_object
 from torch import Tensor, nn
-from transformers import Trainer, TrainingArguments
-from transformers.trainer_callback import PrinterCallback, TrainerState
+from torch.utils.data import DataLoader
+from transformers import Trainer
+from transformers.trainer_callback import PrinterCallback
 
 from latentvr.config.schema import Recipe
 from latentvr.data.collate import collate
 from latentvr.data.dataset import EncodedDataset
 from latentvr.data.encode import IGNORED
-from latentvr.errors import NonFiniteError
+from latentvr.errors import CheckpointError, SaveError
 from latentvr.models.latent_model import LatentModel
 from latentvr.models.weights import load_weights, save_weights
-from latentvr.reasoners.base import Stage, Term
+from latentvr.reasoners.base import Term
 from latentvr.trainers import checkpoint
+from latentvr.trainers.finite import Window, require_finite
 from latentvr.trainers.flow import RunFlow
 from latentvr.trainers.metrics_file import MetricsFile
 from latentvr.trainers.optimizer import adamw, parameter_groups, scheduler
 from latentvr.trainers.order import EpochOrder
-from latentvr.trainers.signals import StopRequest
-
-
-@dataclass(frozen=True)
-class StageRun:
-    """One stage of a run.
-
-    Attributes:
-        stage: name and visibility.
-        index: place among the run's stages.
-        first_step: optimiser steps of the run before it.
-        steps: its own optimiser steps.
-        learning_rate: its peak rate.
-        last: whether it is the final stage, which alone is validated.
-    """
-
-    stage: Stage
-    index: int
-    first_step: int
-    steps: int
-    learning_rate: float
-    last: bool
-
-
-@dataclass
-class Window:
-    """What the micro-batches of one optimiser step gave, for logs and error messages."""
-
-    terms: list[dict[str, Tensor]]
-    ids: list[str]
+from latentvr.trainers.progress import ProgressReport, wanted
+from latentvr.trainers.signals import DeafWorker, StopRequest
+from latentvr.trainers.stage import StageRun, training_arguments, updates_per_epoch
+from latentvr.trainers.trackers import TENSORBOARD, TensorBoard
+from latentvr.trainers.training_state import load_generators, load_optimizer, save_generators, save_optimizer
+from latentvr.trainers.writing import saved_or_told
 
 
 class SFTTrainer(Trainer):
-    """Trains one stage.
+    """Trains one stage; `metrics` is the run's metrics file.
 
-    Attributes:
+    Args:
+        model: with the stage's trainable parameters set.
         recipe: all settings.
         run: the stage.
         folder: run folder.
-        metrics: the run's metrics file.
+        train: encoded training records.
+        validate: gives the accuracy on the validation records; None trains without.
         stop: a signal to stop, if one came.
     """
 
@@ -90,7 +71,7 @@ class SFTTrainer(Trainer):
         self.metrics = MetricsFile(folder / "metrics.jsonl")
         self.stop = stop
         self._validate = validate
-        self._window = Window([], [])
+        self._window = Window([])
         self._counts: dict[str, Tensor] = {}
         self._order = EpochOrder(len(train), recipe.train.seed, run.index)
         super().__init__(
@@ -103,7 +84,13 @@ class SFTTrainer(Trainer):
         # Terms are divided by their counts here, over the whole optimiser step.
         self.loss_is_scaled_for_ga = True
         self.model_accepts_loss_kwargs = True
-        self.add_callback(RunFlow(self._order, recipe, run, stop, self.updates_per_epoch, validate is not None))
+        per_epoch = self.updates_per_epoch
+        self.add_callback(RunFlow(self._order, recipe, run, stop, per_epoch, validate is not None))
+        batch = recipe.train.batch_size * recipe.train.gradient_accumulation * self.args.world_size
+        self._report = ProgressReport(run.stage.name, run.steps, batch, wanted(recipe.log.progress))
+        self.add_callback(self._report)
+        if TENSORBOARD in recipe.log.trackers:
+            self.add_callback(TensorBoard(folder / TENSORBOARD, run.first_step))
 
     @property
     def latent_model(self) -> LatentModel:
@@ -115,6 +102,20 @@ class SFTTrainer(Trainer):
     def updates_per_epoch(self) -> int:
         """Optimiser steps in one pass over the data."""
         return updates_per_epoch(len(self._order), self.recipe, self.args.world_size)
+
+    def train(self, *args: Any, **settings: Any) -> Any:
+        """Train the stage; the progress bar goes, whatever happens."""
+        try:
+            return super().train(*args, **settings)
+        finally:
+            self._report.close()
+
+    def get_train_dataloader(self) -> DataLoader[Any]:
+        """Build the loader; its processes leave signals to this one."""
+        loader: DataLoader[Any] = super().get_train_dataloader()
+        inner = getattr(loader, "base_dataloader", loader)  # the one that accelerate iterates over
+        inner.worker_init_fn = DeafWorker(inner.worker_init_fn)
+        return loader
 
     def _get_train_sampler(self, *_: Any) -> EpochOrder:
         return self._order
@@ -129,7 +130,9 @@ class SFTTrainer(Trainer):
     def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
         """Build the stage's own warm-up and decay."""
         if self.lr_scheduler is None:
-            self.lr_scheduler = scheduler(optimizer or self.optimizer, self.recipe.optim, num_training_steps)
+            self.lr_scheduler: Any = scheduler(
+                optimizer or self.optimizer, self.recipe.optim, num_training_steps
+            )
             self._created_lr_scheduler = True
         return self.lr_scheduler
 
@@ -147,7 +150,7 @@ class SFTTrainer(Trainer):
         self._counts = {
             name: self.accelerator.reduce(count.float().to(device), "sum") for name, count in counted.items()
         }
-        self._window = Window([], [name for batch in batches for name in batch["sample_ids"]])
+        self._window = Window([batch["sample_ids"] for batch in batches])
         return batches, self._counts.get("ce")
 
     def compute_loss(
@@ -164,39 +167,34 @@ class SFTTrainer(Trainer):
         ranks = self.accelerator.num_processes
         means = {k: term.total * ranks / self._counts[k].clamp(min=1) for k, term in terms.items()}
         self._window.terms.append({k: mean.detach() for k, mean in means.items()})
+        self._window.weights = {k: term.weight for k, term in terms.items()}
         loss = torch.stack([means[k] * term.weight for k, term in terms.items()]).sum()
         return (loss, terms) if return_outputs else loss
 
     def _get_grad_norm(self, model: nn.Module, grad_norm: Any = None) -> Any:
         norm = super()._get_grad_norm(model, grad_norm=grad_norm)
-        self._require_finite(norm)
+        step = self.run.first_step + self.state.global_step + 1
+        # Under float16 a loss scaler finds infinite gradients, skips the step and lowers its scale.
+        judged = norm if self._scaler is None else None
+        require_finite(self._window, judged, step, self.run.stage.name)
         return norm
 
-    def _require_finite(self, norm: Tensor | float) -> None:
-        """Stop before the weights change when a term or the gradient is not finite."""
-        names = [name for name in self._window.terms[0]]
-        sums = {name: torch.stack([terms[name] for terms in self._window.terms]).sum() for name in names}
-        sums["gradient"] = torch.as_tensor(norm, device=sums[names[0]].device)
-        bad = [name for name, value in sums.items() if not bool(torch.isfinite(value))]
-        if bad:
-            step = self.run.first_step + self.state.global_step + 1
-            raise NonFiniteError(
-                f"expected finite losses and gradients, got NaN or infinity in {bad[0]!r}, at step {step} of stage "
-                f"{self.run.stage.name!r}, samples {', '.join(self._window.ids[:16])}; "
-                "fix: look at these samples, or lower optim.learning_rate; the weights were not changed"
-            )
-
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Log by the names of the terms, with the run's step and stage, to `metrics.jsonl` too."""
+        """Log by the names of the terms, with the run's step and stage, to `metrics.jsonl` too.
+
+        `loss` and its terms are those of the logged step: a mean since the last logged one would depend on
+        where a resumed run began.
+        """
         if "train_runtime" in logs:
             return
         step = self.run.first_step + self.state.global_step
         row: dict[str, Any] = {"step": step, "stage": self.run.stage.name, "epoch": self.state.epoch, **logs}
         if "loss" in logs:
-            for name in self._window.terms[0]:
-                row[name] = float(torch.stack([terms[name] for terms in self._window.terms]).sum())
+            terms = {k: float(self.accelerator.reduce(v, "mean")) for k, v in self._window.means().items()}
+            row["loss"] = sum(value * self._window.weights[name] for name, value in terms.items())
+            row.update(terms)
             if self.recipe.log.samples:
-                row["samples"] = self._window.ids
+                row["samples"] = gather_object(self._window.samples())
         if self.is_world_process_zero():
             self.metrics.append(row)
         super().log({k: v for k, v in row.items() if isinstance(v, int | float)}, start_time)
@@ -209,6 +207,7 @@ class SFTTrainer(Trainer):
         return metrics
 
     def _determine_best_metric(self, metrics: dict[str, float], trial: Any = None) -> bool:
+        del trial
         accuracy = metrics["validation_accuracy"]
         better = self.state.best_metric is None or accuracy > self.state.best_metric
         if better:
@@ -222,68 +221,77 @@ class SFTTrainer(Trainer):
         step = self.run.first_step + self.state.global_step
         checkpoints = self.folder / "checkpoints"
         final = checkpoints / checkpoint.folder_name(step)
-        partial = final.with_name(final.name + ".partial")
+        partial = final.with_name(final.name + checkpoint.PARTIAL)
+        try:
+            with saved_or_told(final):
+                self._write(partial)
+        except SaveError:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise
+        if self.is_world_process_zero():
+            best = self.state.best_global_step
+            if (
+                best is not None
+            ):  # linked at every save: a kill may have come between an earlier save and its link
+                checkpoint.link_best(checkpoints, self.run.first_step + best)
+            checkpoint.prune(checkpoints, self.recipe.train.save_limit)
+
+    def _write(self, partial: Path) -> None:
+        """Write and seal a checkpoint; each rank adds its generators."""
         self.accelerator.wait_for_everyone()
         if self.is_world_process_zero():
             checkpoint.write_aside(partial, self._fill)
         self.accelerator.wait_for_everyone()
-        self._save_rng_state(str(partial))
+        save_generators(partial, self.args.process_index)
         self.accelerator.wait_for_everyone()
         if self.is_world_process_zero():
+            if self.metrics.path.exists():
+                checkpoint.flush(self.metrics.path)
             checkpoint.seal(partial)
-            if self.state.best_global_step == self.state.global_step and self.run.last and self._validate:
-                checkpoint.point(checkpoints, "best", final)
-            checkpoint.prune(checkpoints, self.recipe.train.save_limit)
+        self.accelerator.wait_for_everyone()
 
     def _fill(self, partial: Path) -> None:
         """Write what the main process alone writes."""
         save_weights(self.latent_model, partial, self.recipe.model)
-        self._save_optimizer_and_scheduler(str(partial))
+        save_optimizer(partial, self.optimizer, self.lr_scheduler, self._scaler)
         self.state.save_to_json(str(partial / "trainer_state.json"))
         done = self.state.global_step >= self.run.steps
         facts = {"stage": self.run.index, "name": self.run.stage.name, "done": done}
         facts["step"] = self.run.first_step + self.state.global_step
+        facts["processes"] = self.args.world_size
         (partial / checkpoint.STATE).write_text(json.dumps(facts) + "\n", encoding="utf-8")
+
+    def require_processes(self, folder: Path) -> None:
+        """Refuse to go on with another number of processes: batches would differ.
+
+        Args:
+            folder: a verified checkpoint.
+
+        Raises:
+            CheckpointError: the checkpoint was written by another number.
+        """
+        wrote, now = checkpoint.read_state(folder)["processes"], self.args.world_size
+        if wrote != now:
+            raise CheckpointError(
+                f"expected {wrote} processes as in the run so far, got {now}, at {str(folder)!r}; "
+                f"fix: resume with {wrote}"
+            )
+
+    @property
+    def _scaler(self) -> Any:
+        return getattr(self.accelerator, "scaler", None)
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        if checkpoint is not None:
+            load_optimizer(Path(checkpoint), self.optimizer, self.lr_scheduler, self._scaler)
+
+    def _load_scaler(self, checkpoint: str | None) -> None:
+        """Do nothing: the scaler was read with the optimiser."""
+
+    def _load_rng_state(self, checkpoint: str | None) -> None:
+        if checkpoint is not None:
+            load_generators(Path(checkpoint), self.args.process_index)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         del model
         load_weights(self.latent_model, Path(resume_from_checkpoint))
-
-
-def updates_per_epoch(samples: int, recipe: Recipe, ranks: int = 1) -> int:
-    """Optimiser steps in one pass over `samples`; the last of a pass may be smaller."""
-    batches = -(-samples // (recipe.train.batch_size * ranks))
-    return -(-batches // recipe.train.gradient_accumulation)
-
-
-def training_arguments(recipe: Recipe, run: StageRun, folder: Path) -> TrainingArguments:
-    """Translate the recipe for `transformers.Trainer`; saving and logging are decided by `RunFlow`."""
-    args = TrainingArguments(
-        output_dir=str(folder),
-        max_steps=run.steps,
-        per_device_train_batch_size=recipe.train.batch_size,
-        gradient_accumulation_steps=recipe.train.gradient_accumulation,
-        learning_rate=run.learning_rate,
-        max_grad_norm=recipe.optim.max_grad_norm,
-        seed=recipe.train.seed + run.index,
-        bf16=recipe.model.dtype == "bfloat16",
-        fp16=recipe.model.dtype == "float16",
-        use_cpu=recipe.train.device == "cpu",
-        save_strategy="no",
-        eval_strategy="no",
-        logging_strategy="no",
-        logging_nan_inf_filter=False,
-        report_to=list(recipe.log.trackers) or "none",
-        disable_tqdm=True,
-        remove_unused_columns=False,
-        dataloader_num_workers=recipe.data.workers,
-        dataloader_pin_memory=False,
-        average_tokens_across_devices=False,
-    )
-    args._n_gpu = min(args.n_gpu, 1)  # several GPUs are several processes, never threads of one
-    return args
-
-
-def trainer_state(folder: Path) -> TrainerState:
-    """Read the trainer's part of a checkpoint."""
-    return TrainerState.load_from_json(str(folder / "trainer_state.json"))

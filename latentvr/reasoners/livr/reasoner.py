@@ -26,6 +26,8 @@ class Reasoner(LatentReasoner):
 
     def tokens(self) -> list[NewToken]:
         """K tokens with a row each (section 3.1), or one token that is used K times (table 6)."""
+        if self.options.image_twice:
+            return []
         count = min(1, self.options.latents) if self.options.shared else self.options.latents
         return [NewToken(f"<|latent_{i}|>", self.options.init_std) for i in range(count)]
 
@@ -33,9 +35,7 @@ class Reasoner(LatentReasoner):
         """Put the latents after the prompt, at the end of the user's turn, or before it (table 5)."""
         user = plain_layout(record).user
         if self.options.image_twice:
-            copies = tuple(
-                Segment("image", image=i, role=Role.LATENT) for i in range(len(record.images))
-            )
+            copies = tuple(Segment("image", image=i, role=Role.LATENT) for i in range(len(record.images)))
             return Layout((*user, *copies), plain_layout(record).answer)
         if not self.options.latents:
             return plain_layout(record)
@@ -43,6 +43,6 @@ class Reasoner(LatentReasoner):
         latents = Segment("tokens", "".join(texts * (self.options.latents // len(texts))))
         if self.options.place == "after":
             return Layout((*user, latents), plain_layout(record).answer)
-        last_image = max(i for i, part in enumerate(user) if part.kind == "image")
+        last_image = max((i for i, part in enumerate(user) if part.kind == "image"), default=-1)
         user = (*user[: last_image + 1], latents, *user[last_image + 1 :])
         return Layout(user, plain_layout(record).answer)

@@ -1,0 +1,105 @@
+"""Point 3: under the bottleneck, with latents left out, the image has no influence on the answer at all.
+
+Not "little": the answer's logits must be the same bits when every pixel changes. The mutations show that the
+check can fail: with one blocked pair taken out of the visibility it does.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from latentvr.attention.roles import Role
+from latentvr.attention.visibility import BOTTLENECK, BOTTLENECK_BLIND_LATENTS, CAUSAL, Visibility
+from latentvr.reasoners.base import Stage
+
+KERNELS = ("mask", "two_pass")
+SHAPES = ("one image", "two images", "interleaved")
+
+
+@torch.no_grad()
+def _answer_logits(model: Any, batch: dict[str, Any], visibility: Visibility) -> Tensor:
+    """Logits that predict the answer's tokens."""
+    hidden = model.hidden(batch, model.features(batch), Stage("s", visibility))
+    predicts = (batch["roles"] == Role.ANSWER)[:, 1:]
+    return model.backbone.logits(hidden[:, :-1][predicts])
+
+
+def _influence(model: Any, batch: dict[str, Any], visibility: Visibility) -> float:
+    """Largest change of an answer logit when all pixels change."""
+    generator = torch.Generator().manual_seed(11)
+    other = torch.randn(batch["pixel_values"].shape, generator=generator)
+    before = _answer_logits(model, batch, visibility)
+    return float((_answer_logits(model, {**batch, "pixel_values": other}, visibility) - before).abs().max())
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_without_latents_the_image_has_no_influence_at_all(lab: Any, case: Any, kernel: str) -> None:
+    model = case.model(lab, kernel)
+    for shape in SHAPES:
+        batch = lab.batch(model, [lab.records[shape]], drop=True)
+        assert not bool((batch["roles"] == Role.LATENT).any())
+        assert _influence(model, batch, BOTTLENECK) == 0.0, shape
+        assert _influence(model, batch, CAUSAL) > 1e-3, shape
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_nor_in_a_padded_batch(lab: Any, case: Any, kernel: str) -> None:
+    model = case.model(lab, kernel)
+    for side in ("right", "left"):
+        batch = lab.batch(model, list(lab.records.values()), side, drop=True)
+        assert _influence(model, batch, BOTTLENECK) == 0.0, side
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("pair", sorted(BOTTLENECK.blocked))
+def test_one_pair_less_and_the_image_is_seen(
+    lab: Any, case: Any, kernel: str, pair: tuple[Role, Role]
+) -> None:
+    model = case.model(lab, kernel)
+    batch = lab.batch(model, [lab.records["one image"]], drop=True)
+    leaky = replace(BOTTLENECK, blocked=BOTTLENECK.blocked - {pair})
+    assert _influence(model, batch, leaky) > 1e-3
+
+
+def test_with_latents_the_image_is_seen_through_them(lab: Any, latent_case: Any) -> None:
+    model = latent_case.model(lab)
+    batch = lab.batch(model, [lab.records["one image"]])
+    assert _influence(model, batch, BOTTLENECK) > 1e-3
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_gradients_of_the_answer_do_not_reach_the_image(lab: Any, case: Any, kernel: str) -> None:
+    model = case.model(lab, kernel)
+    batch = lab.batch(model, [lab.records["two images"]], drop=True)
+    features = model.features(batch).requires_grad_(True)
+    hidden = model.hidden(batch, features, Stage("s", BOTTLENECK))
+    model.backbone.logits(hidden[batch["roles"] == Role.ANSWER]).square().sum().backward()
+    assert features.grad is not None
+    assert float(features.grad.abs().max()) == 0.0
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_blind_latents_do_not_see_the_prompt(lab: Any, latent_case: Any, kernel: str) -> None:
+    """All words change, images first: their rows would see nothing of the prompt but the turn's header."""
+    model = latent_case.model(lab, kernel)
+    batch = lab.batch(model, [lab.records["one image"]])
+    latent, image = batch["roles"] == Role.LATENT, batch["roles"] == Role.IMAGE
+    words = (batch["roles"] == Role.PROMPT) & (image.int().cumsum(1) > 0)
+    if latent_case.options.get("place") == "before":
+        words = words & (latent.int().cumsum(1) == 0)
+    changed = {**batch, "input_ids": torch.where(words, batch["input_ids"] % 256 + 300, batch["input_ids"])}
+    assert bool(words.any())
+
+    def change(visibility: Visibility) -> float:
+        features, stage = model.features(batch), Stage("s", visibility)
+        with torch.no_grad():
+            before = model.hidden(batch, features, stage)[latent]
+            return float((model.hidden(changed, features, stage)[latent] - before).abs().max())
+
+    assert change(BOTTLENECK_BLIND_LATENTS) == 0.0
+    assert change(BOTTLENECK) > 1e-3

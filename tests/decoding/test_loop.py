@@ -1,0 +1,104 @@
+"""The decoding loop: greedy choice, end of rows, scores, and an image seen through the latents alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from latentvr.attention.roles import Role
+from latentvr.attention.visibility import BOTTLENECK, CAUSAL
+from latentvr.decoding.loop import generate
+from latentvr.reasoners.base import Stage
+
+STAGE = Stage("test", CAUSAL)
+
+
+def _prompts(lab: Any, model: Any, *names: str, drop: bool = False) -> dict[str, Any]:
+    records = [lab.records[name] for name in names or lab.records]
+    batch: dict[str, Any] = lab.batch(model, records, "left", answer=False, drop=drop)
+    return batch
+
+
+def test_the_stock_models_greedy_search_writes_the_same(lab: Any, family: str) -> None:
+    """Against `generate` of transformers, its forbidden ids suppressed too."""
+    model = lab.model(family)
+    batch = _prompts(lab, model)
+    ours = generate(model, batch, STAGE, 6)
+    stock = lab.stock(family)[0].eval()
+    theirs = stock.generate(
+        input_ids=batch["input_ids"],
+        attention_mask=(batch["roles"] != Role.PAD).long(),
+        pixel_values=batch["pixel_values"],
+        image_grid_thw=batch["image_grid_thw"],
+        mm_token_type_ids=(batch["input_ids"] == model.image_token_id).int(),
+        max_new_tokens=6,
+        do_sample=False,
+        suppress_tokens=model.get_buffer("excluded").tolist(),
+    )[:, batch["input_ids"].shape[1] :]
+    end = model.processor.tokenizer.eos_token_id
+    for row, other in zip(ours, theirs.tolist(), strict=True):
+        assert row.ids == (other[: other.index(end)] if end in other else other)
+
+
+def test_rows_end_on_their_own(lab: Any, family: str) -> None:
+    """The end token is made the choice of each row at its own step, by its log-probability there."""
+    model = lab.model(family)
+    batch = _prompts(lab, model, "one image", "two images")
+    free = generate(model, batch, STAGE, 5)
+    end = next(i for i in free[0].ids if i not in free[1].ids)
+    model.processor.tokenizer.eos_token = model.processor.tokenizer.convert_ids_to_tokens(end)
+    first, second = generate(model, batch, STAGE, 5)
+    assert first.ids == free[0].ids[: free[0].ids.index(end)]
+    assert len(first.log_probs) == len(first.ids)
+    assert second.ids == free[1].ids
+    assert second.log_probs == free[1].log_probs
+
+
+def test_log_probs_are_natural_and_of_the_tokens_written(lab: Any, family: str) -> None:
+    model = lab.model(family)
+    batch = _prompts(lab, model, "one image")
+    row = generate(model, batch, STAGE, 1)[0]
+    with torch.no_grad():
+        scores = model.logits(model.hidden(batch, model.features(batch), STAGE)[0, -1]).softmax(-1)
+    assert torch.tensor(row.log_probs[0]).exp().item() == pytest.approx(float(scores.max()), rel=1e-5)
+    assert row.ids == [int(scores.argmax())]
+
+
+@pytest.mark.parametrize("length", [1, 2, 5])
+def test_no_row_is_longer_than_asked(lab: Any, family: str, length: int) -> None:
+    model = lab.model(family)
+    rows = generate(model, _prompts(lab, model), STAGE, length)
+    assert max(len(row.ids) for row in rows) == length
+
+
+def test_latents_are_given_back_row_by_row(lab: Any, family: str) -> None:
+    model = lab.model(family, "livr", latents=4)
+    batch = _prompts(lab, model)
+    rows = generate(model, batch, STAGE, 1)
+    with torch.no_grad():
+        hidden = model.hidden(batch, model.features(batch), STAGE)
+    for row, states, roles in zip(rows, hidden, batch["roles"], strict=True):
+        assert row.latents.shape == (4, 128)
+        assert torch.allclose(row.latents, states[roles == Role.LATENT])
+
+
+def test_strict_decoding_without_latents_is_blind(lab: Any, family: str) -> None:
+    """Bottleneck at test with the latents left out: other pixels, the same answer and scores to the bit."""
+    model = lab.model(family, "livr", latents=4)
+    batch = _prompts(lab, model, drop=True)
+    other = {**batch, "pixel_values": torch.randn_like(batch["pixel_values"])}
+    blind = Stage("test", BOTTLENECK)
+    one, two = generate(model, batch, blind, 5), generate(model, other, blind, 5)
+    assert [(row.ids, row.log_probs) for row in one] == [(row.ids, row.log_probs) for row in two]
+    seeing = generate(model, other, STAGE, 5)
+    assert [row.log_probs for row in generate(model, batch, STAGE, 5)] != [row.log_probs for row in seeing]
+
+
+def test_the_batch_is_left_as_it_was(lab: Any, family: str) -> None:
+    model = lab.model(family)
+    batch = _prompts(lab, model)
+    before = {k: v.clone() for k, v in batch.items() if torch.is_tensor(v)}
+    generate(model, batch, STAGE, 3)
+    assert all(torch.equal(batch[k], v) for k, v in before.items())

@@ -1,0 +1,84 @@
+"""Adapters sit on the language model alone, and `language` keeps what adapters learned."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from peft import PeftModel
+
+from latentvr.attention.visibility import CAUSAL
+from latentvr.config.schema import LoraConfig
+from latentvr.errors import RecipeError
+from latentvr.models.trainable import count_parameters, set_trainable
+from latentvr.reasoners.base import Stage
+
+LORA = LoraConfig(r=4, alpha=8, dropout=0.0)
+LAYERS, MATRICES = 4, 7
+
+
+def test_adapters_are_on_every_linear_layer_of_the_language_model_alone(lab: Any, family: str) -> None:
+    model = lab.model(family)
+    set_trainable(model, "lora", LORA)
+    adapted = {n.rpartition(".lora_A")[0] for n, _ in model.named_modules() if n.endswith("lora_A.default")}
+    assert len(adapted) == LAYERS * MATRICES
+    assert all(".language_model.layers." in name for name in adapted)
+
+
+def test_the_vision_tower_shares_names_of_layers(lab: Any) -> None:
+    """Why the pattern names the language model: these names alone would also catch the tower."""
+    visual = lab.stock("tiny-qwen2.5-vl")[0].model.visual
+    tower = {name.rpartition(".")[2] for name, _ in visual.named_modules()}
+    assert tower & set(LoraConfig().modules) == {"gate_proj", "up_proj", "down_proj"}
+
+
+def test_only_the_layers_asked_for(lab: Any, family: str) -> None:
+    model = lab.model(family)
+    set_trainable(model, "lora", LoraConfig(r=2, modules=["q_proj", "v_proj"]))
+    assert sum(n.endswith("lora_A.default") for n, _ in model.named_modules()) == LAYERS * 2
+    assert count_parameters(model)[1] == LAYERS * 2 * (128 + 128) + LAYERS * 2 * (128 + 64)
+
+
+@torch.no_grad()
+def test_from_adapters_to_the_language_model_nothing_is_lost(lab: Any, family: str) -> None:
+    model, generator = lab.model(family, "livr", latents=2), torch.Generator().manual_seed(0)
+    batch, stage = lab.batch(model, [lab.records["one image"]]), Stage("s", CAUSAL)
+    plain = model.hidden(batch, model.features(batch), stage)
+    set_trainable(model, "lora", LORA)
+    for name, parameter in model.named_parameters():
+        if "lora_B" in name:
+            parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.1)
+    adapted = model.hidden(batch, model.features(batch), stage)
+    set_trainable(model, "language", LORA)
+    merged = model.hidden(batch, model.features(batch), stage)
+    assert not isinstance(model.base, PeftModel)
+    assert [n for n, _ in model.named_parameters() if "lora" in n] == []
+    assert model.base is model.backbone.model
+    assert float((adapted - plain).abs().max()) > 1e-2
+    assert float((adapted - merged).abs().max()) < 1e-4
+
+
+def test_a_tied_head_trains_once_with_the_embedding(lab: Any, family: str) -> None:
+    model = lab.model(family)
+    set_trainable(model, "language", LORA)
+    assert model.base.lm_head.weight is model.backbone.embedding_weight
+    trains = [n for n, p in model.named_parameters() if p.requires_grad]
+    assert sum("embed_tokens" in n or "lm_head" in n for n in trains) == 1
+    assert not any("visual" in n for n in trains)
+
+
+def test_a_language_model_of_half_precision_trains_in_float32(lab: Any, family: str) -> None:
+    model = lab.model(family).to(torch.bfloat16)
+    set_trainable(model, "language", LORA)
+    assert {p.dtype for p in model.parameters() if p.requires_grad} == {torch.float32}
+    assert {p.dtype for p in model.backbone.vision_tower.parameters()} == {torch.bfloat16}
+
+
+def test_nothing_to_train_is_refused(lab: Any, family: str) -> None:
+    with pytest.raises(RecipeError) as error:
+        set_trainable(lab.model(family), "tokens", LORA)
+    assert str(error.value) == (
+        "expected something to train, got nothing, at optim.trainable=tokens: the method has no token rows; "
+        "fix: use optim.trainable=lora or language"
+    )
