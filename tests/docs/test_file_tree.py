@@ -24,5 +24,6 @@ def test_readme_ends_with_the_tree() -> None:
 
 
 def test_every_file_says_what_it_is() -> None:
-    silent = [line for line in tree_of_repository().splitlines() if "  " not in line.strip() and "/" not in line]
+    lines = tree_of_repository().splitlines()
+    silent = [line for line in lines if "  " not in line.strip() and "/" not in line]
     assert silent == []
