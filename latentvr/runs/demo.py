@@ -86,10 +86,15 @@ def recipe_file(name: str) -> Path:
     Raises:
         UserError: it is in neither place.
     """
-    places = (Path(__file__).parents[2] / "recipes", Path(sysconfig.get_path("data")) / "share/latentvr/recipes")
+    places = (
+        Path(__file__).parents[2] / "recipes",
+        Path(sysconfig.get_path("data")) / "share/latentvr/recipes",
+    )
     found = next((place / name for place in places if (place / name).is_file()), None)
     if found is None:
-        raise UserError(f"expected the recipe {name!r}, got none, at {places[0]}; fix: install latentvr again")
+        raise UserError(
+            f"expected the recipe {name!r}, got none, at {places[0]}; fix: install latentvr again"
+        )
     return found
 
 
@@ -132,7 +137,11 @@ def trained_model(resolved: Resolved, again: bool) -> LatentModel:
 def measure(arm: Arm, model: LatentModel, resolved: Resolved, folder: Path | None) -> Result:
     """Run the usage checks of one arm on the test records."""
     recipe = resolved.recipe
-    source, seen, size = open_split(recipe.data, "test"), preset(recipe.decode.visibility), recipe.eval.batch_size
+    source, seen, size = (
+        open_split(recipe.data, "test"),
+        preset(recipe.decode.visibility),
+        recipe.eval.batch_size,
+    )
     predictions = check_usage(model, source, seen, recipe.decode, size)
     attention = attention_mass(model, source, seen, size) if folder else None
     shown = examples(model, source, predictions[AS_TRAINED] or [], seen) if attention is not None else ()
@@ -162,16 +171,16 @@ def usage_tables(results: list[Result]) -> tuple[ReportTable, ...]:
 def plain_words(results: list[Result]) -> tuple[str, ...]:
     """What the figures say, and what they cannot say at this size."""
     lines = [
-        "This demo shows the mechanism on a model of 1.4 million parameters. It does not show the paper's gain: "
-        "at this size fine-tuning with latents was not seen to beat direct fine-tuning, and no figure here "
-        "should be read that way."
+        "This demo shows the mechanism on a model of 1.4 million parameters, one task and one seed. It does "
+        "not show the paper's gain: at this size training with latents was not seen to beat direct "
+        "fine-tuning reliably, and a difference between the rows should not be read as one."
     ]
     for result in results:
         if result.attention is not None:
             lines.append(
-                f"{result.arm.name}: answer tokens put {result.attention:.3f} of their attention on the latents. "
-                "Under the bottleneck the image reaches the answer through the latents alone; what is right there "
-                "beyond the row without latents went through them."
+                f"{result.arm.name}: answer tokens put {result.attention:.3f} of their attention on the "
+                "latents. Under the bottleneck the image reaches the answer through the latents alone; what is "
+                "right there beyond the row without latents went through them."
             )
     return tuple(lines)
 
@@ -182,7 +191,9 @@ def demo_report(results: list[Result]) -> Report:
         title="latentvr demo",
         summary=plain_words(results),
         tables=(accuracy_table(results), *usage_tables(results)),
-        charts=tuple(chart for result in results if result.folder for chart in curves(result.folder)),
+        charts=tuple(
+            chart for result in results if result.folder for chart in curves(result.folder, result.arm.name)
+        ),
         examples=tuple(example for result in results for example in result.shown),
         environment=versions(),
         command=shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),

@@ -169,4 +169,5 @@ def token_counts(encoded: list[EncodedSample]) -> Iterator[str]:
     roles = Counter(role for s in encoded for role in s.roles.tolist())
     parts = ", ".join(f"{r.name.lower()} {roles[r] / len(encoded):.1f}" for r in Role if roles[r])
     mean = sum(lengths) / len(lengths)
-    yield f"tokens per sample: mean {mean:.1f}, largest {max(lengths)} ({parts}; first {len(lengths)} records)"
+    size = f"mean {mean:.1f}, largest {max(lengths)}"
+    yield f"tokens per sample: {size} ({parts}; first {len(lengths)} records)"

@@ -84,8 +84,8 @@ def condition_table(caption: str, predictions: dict[str, list[Prediction] | None
     return ReportTable(caption, ("condition", *HEADER), tuple(body), USAGE_NOTE)
 
 
-def curves(folder: Path) -> tuple[Chart, ...]:
-    """Training curves of a run folder: loss per step, validation accuracy."""
+def curves(folder: Path, name: str = "") -> tuple[Chart, ...]:
+    """Training curves of a run folder, titled with its name: loss per step, validation accuracy."""
     logged = read(folder / "metrics.jsonl")
     loss = tuple((float(row["step"]), float(row["loss"])) for row in logged if "loss" in row)
     accuracy = tuple(
@@ -96,12 +96,14 @@ def curves(folder: Path) -> tuple[Chart, ...]:
     stages = [row["stage"] for row in logged]
     starts = [i for i in range(len(logged)) if i == 0 or stages[i] != stages[i - 1]]
     marks = tuple((float(logged[i]["step"]), stages[i]) for i in starts)
-    charts = []
+    charts, whose = [], f": {name}" if name else ""
     if loss:
-        charts.append(Chart("Training loss", "optimiser step", "nats per token", (Line("loss", loss),), marks))
+        charts.append(
+            Chart(f"Training loss{whose}", "optimiser step", "nats per token", (Line("loss", loss),), marks)
+        )
     if accuracy:
         lines = (Line("validation", accuracy),)
-        charts.append(Chart("Validation accuracy", "optimiser step", "accuracy %", lines))
+        charts.append(Chart(f"Validation accuracy{whose}", "optimiser step", "accuracy %", lines))
     return tuple(charts)
 
 
