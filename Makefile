@@ -21,10 +21,10 @@ demo: setup
 	$(BIN)/latentvr demo
 
 test: setup
-	$(BIN)/python -m pytest -m 'not slow'
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadscope -m 'not slow'
 
 test-slow: setup
-	$(BIN)/python -m pytest -m slow
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow
 
 check: setup
 	$(BIN)/ruff check .

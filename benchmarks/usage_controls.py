@@ -62,7 +62,7 @@ def cell(values: list[float | None]) -> str:
     """Mean over seeds, with the standard deviation where there are several."""
     known = [100 * value for value in values if value is not None]
     if not known:
-        return "–"
+        return "n/a"
     spread = f" ± {statistics.stdev(known):.1f}" if len(known) > 1 else ""
     return f"{statistics.mean(known):.1f}{spread}"
 

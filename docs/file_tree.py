@@ -34,6 +34,8 @@ PLAIN = {
     "setup.cfg": "What older tools read",
     "Makefile": "setup, demo, test, check, bench",
     "CITATION.cff": "How to cite",
+    "METADATA": "Name and version of the package that the tests find by entry point",
+    "entry_points.txt": "Its entry point",
 }
 
 

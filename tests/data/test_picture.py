@@ -1,3 +1,5 @@
+"""Images for people: boxes, enlargement, data URIs."""
+
 from __future__ import annotations
 
 from base64 import b64decode

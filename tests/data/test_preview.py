@@ -1,3 +1,5 @@
+"""The preview shows every token with its role, and nothing that data could forge."""
+
 from __future__ import annotations
 
 import re

@@ -1,3 +1,5 @@
+"""Control characters of data never reach the terminal."""
+
 from __future__ import annotations
 
 import pytest

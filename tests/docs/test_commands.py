@@ -51,7 +51,7 @@ def test_every_command_works(page: Path, tmp_path: Path, monkeypatch: pytest.Mon
 def test_make_targets_in_docs_exist() -> None:
     makefile = (ROOT / "Makefile").read_text()
     for page in PAGES:
-        for target in re.findall(r"`?make ([a-z-]+)`?", page.read_text(encoding="utf-8")):
+        for target in re.findall(r"(?:`|^)make ([a-z-]+)", page.read_text(encoding="utf-8"), re.M):
             assert re.search(rf"^{target}:", makefile, re.M), f"{page}: make {target}"
 
 

@@ -1,3 +1,5 @@
+"""Attention weights are the stock model's, and the masses and maps are sums of them."""
+
 from __future__ import annotations
 
 from typing import Any

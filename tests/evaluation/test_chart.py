@@ -1,3 +1,5 @@
+"""Curves lie where their values say."""
+
 from __future__ import annotations
 
 import math

@@ -1,3 +1,5 @@
+"""Answers are taken out of texts by stated rules, or not at all."""
+
 from __future__ import annotations
 
 import signal

@@ -1,3 +1,5 @@
+"""Counts, intervals and tables."""
+
 from __future__ import annotations
 
 import json

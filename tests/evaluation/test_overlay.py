@@ -1,3 +1,5 @@
+"""Maps are laid over images where they belong."""
+
 from __future__ import annotations
 
 from io import BytesIO

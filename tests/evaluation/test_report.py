@@ -1,3 +1,5 @@
+"""The report is one file that loads nothing and escapes everything."""
+
 from __future__ import annotations
 
 import re

@@ -1,3 +1,5 @@
+"""The tiny backbone is made by its command, and the shipped one sees."""
+
 from __future__ import annotations
 
 import dataclasses

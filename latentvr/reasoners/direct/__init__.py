@@ -1,0 +1,1 @@
+"""Direct SFT, the control without latents."""
