@@ -15,7 +15,6 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from latentvr.attention.visibility import preset
 from latentvr.cli.logs import to_terminal
 from latentvr.config.load import load
 from latentvr.evaluation.evaluate import accuracy
@@ -53,8 +52,7 @@ def run(arm: Arm, seed: int, folder: Path, overrides: list[str]) -> tuple[dict[s
     model = load_checkpoint(train(resolved))
     seconds = time.perf_counter() - started
     recipe = resolved.recipe
-    source, seen = open_split(recipe.data, "test"), preset(recipe.decode.visibility)
-    made = check_usage(model, source, seen, recipe.decode, recipe.eval.batch_size)
+    made = check_usage(model, open_split(recipe.data, "test"), recipe)
     return {name: None if p is None else accuracy(p) for name, p in made.items()}, seconds
 
 

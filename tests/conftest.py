@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -72,7 +72,7 @@ class Lab:
         self, model: Any, records: Sequence[Record], answer: bool = True, drop: bool = False
     ) -> list[Any]:
         """Encoded samples, with answers or without, with latents or without."""
-        from latentvr.evaluation.evaluate import encoder_for
+        from latentvr.evaluation.prompts import encoder_for
 
         encoder = encoder_for(model, drop_latents=drop)
         return [encoder.encode(r, self.images(r), with_answer=answer) for r in records]
@@ -100,3 +100,15 @@ def lab() -> Lab:
 @pytest.fixture(params=TINY_FAMILIES)
 def family(request: pytest.FixtureRequest) -> str:
     return str(request.param)
+
+
+@pytest.fixture
+def fresh_compiler() -> Iterator[None]:
+    """Flex attention compiled for this test alone: what torch makes of a second length or number of heads on
+    a CPU is not always valid C++.
+    """
+    import torch
+
+    torch.compiler.reset()
+    yield
+    torch.compiler.reset()

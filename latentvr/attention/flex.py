@@ -8,8 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention.flex_attention import BlockMask, create_block_mask
 from transformers.integrations.flex_attention import flex_attention_forward
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from latentvr.attention.mask import check_roles, sight_table
+from latentvr.attention.planned import one_type
 from latentvr.attention.visibility import Visibility
 from latentvr.errors import VisibilityError
 
@@ -52,34 +54,42 @@ def flex_kernel(
     attention_mask: Tensor | BlockMask | None,
     **kwargs: Any,
 ) -> tuple[Tensor, Tensor | None]:
-    """Attend with flex attention.
+    """Attend with flex attention; a step of decoding, which comes with a bool mask, is stock sdpa.
+
+    transformers would add any tensor to the scores: a bool one would hide next to nothing.
 
     Args:
         module: the attention layer.
         query: shape (B, H, S, D).
         key: shape (B, Hk, S, D).
         value: shape (B, Hk, S, D).
-        attention_mask: a block mask; in decoding, what transformers makes of a 2-D mask.
+        attention_mask: a block mask; in decoding, a bool mask (B, 1, S, keys), True where a query sees.
         **kwargs: other arguments of the layer.
 
     Returns:
         The output, shape (B, S, H, D), and the log of the soft-max sums, or None on a CPU.
 
     Raises:
-        VisibilityError: there is no mask (which would leave not even causality), or gradients are asked
-            for on a CPU, where flex attention has none.
+        VisibilityError: there is no mask (which would leave not even causality) or one of numbers, or
+            gradients are asked for on a CPU, where flex attention has none.
     """
+    if isinstance(attention_mask, Tensor) and attention_mask.dtype == torch.bool:
+        return sdpa_attention_forward(  # type: ignore[no-any-return, unused-ignore]
+            module, query, key, value, attention_mask, **kwargs
+        )
     states = (query, key, value)
     if query.device.type == "cpu" and torch.is_grad_enabled() and any(t.requires_grad for t in states):
         raise VisibilityError(
             f"expected CUDA for gradients with kernel=flex, got the CPU, at {type(module).__name__}; "
             "fix: use kernel=two_pass or kernel=mask"
         )
-    if attention_mask is None:
+    if not isinstance(attention_mask, BlockMask):
+        found = "none" if attention_mask is None else f"a tensor of {attention_mask.dtype}"
         raise VisibilityError(
-            f"expected a block mask for kernel=flex, got none, at {type(module).__name__}; "
+            f"expected a block mask or a bool mask for kernel=flex, got {found}, at {type(module).__name__}; "
             "fix: pass AttentionInputs.attention_mask on to the text decoder"
         )
+    query, key = one_type(query, key, value)
     return flex_attention_forward(  # type: ignore[no-any-return, unused-ignore]
         module, query, key, value, attention_mask, **kwargs
     )

@@ -122,6 +122,23 @@ def check_call(
     return plan
 
 
+def one_type(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+    """Give query and key the number format of the value.
+
+    Under autocast rotary positions leave them in float32 beside a value in half precision: kernels that
+    autocast does not know refuse that, and the choice of a fused kernel goes by the query.
+
+    Args:
+        query: shape (B, H, S, D).
+        key: shape (B, Hk, S, D).
+        value: shape (B, Hk, S, Dv).
+
+    Returns:
+        Query and key.
+    """
+    return query.to(value.dtype), key.to(value.dtype)
+
+
 def causal_attention(
     query: Tensor, key: Tensor, value: Tensor, scale: float | None, dropout: float
 ) -> Tensor:

@@ -11,7 +11,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from latentvr.attention.mask import check_roles
 from latentvr.attention.passes import Pass, decompose, pass_tokens
-from latentvr.attention.planned import Plan, causal_attention, check_call, is_planned
+from latentvr.attention.planned import Plan, causal_attention, check_call, is_planned, one_type
 from latentvr.attention.roles import Role
 from latentvr.attention.visibility import Visibility
 from latentvr.errors import VisibilityError
@@ -103,6 +103,7 @@ def two_pass_attention(
             module, query, key, value, attention_mask, scaling=scaling, dropout=dropout, **kwargs
         )
     plan = check_call(latentvr_plan, TwoPassPlan, module, query, key, attention_mask, kwargs)
+    query, key = one_type(query, key, value)
     return _run(plan, query, key, value, scaling, dropout), None
 
 

@@ -12,7 +12,14 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from latentvr.attention.mask import check_roles
 from latentvr.attention.passes import Pass, decompose, pass_tokens
-from latentvr.attention.planned import Plan, causal_attention, check_call, is_planned, shares_key_heads
+from latentvr.attention.planned import (
+    Plan,
+    causal_attention,
+    check_call,
+    is_planned,
+    one_type,
+    shares_key_heads,
+)
 from latentvr.attention.visibility import Visibility
 from latentvr.errors import VisibilityError
 
@@ -117,6 +124,7 @@ def varlen_attention(
             module, query, key, value, attention_mask, scaling=scaling, dropout=dropout, **kwargs
         )
     plan = check_call(latentvr_plan, VarlenPlan, module, query, key, attention_mask, kwargs)
+    query, key = one_type(query, key, value)
     return _run(plan, query, key, value, scaling, dropout), None
 
 

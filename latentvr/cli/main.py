@@ -50,7 +50,9 @@ def _root(
 def train(
     recipe: Recipe,
     overrides: Overrides = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Prepare everything, train nothing.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show settings, sizes and steps; train nothing.")
+    ] = False,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from the last complete checkpoint.")
     ] = False,
@@ -206,9 +208,9 @@ def guarded(call: Callable[[], object]) -> int:
 
 
 _OUT_OF_MEMORY = (
-    "error: the device ran out of memory ({error}); fix: lower train.batch_size and raise "
-    "train.gradient_accumulation by the same factor, set model.gradient_checkpointing=true, or bound the "
-    "images with model.max_pixels (262144 is 512 x 512)"
+    "error: the device ran out of memory ({error}); fix: in training lower train.batch_size and raise "
+    "train.gradient_accumulation by the same factor, or set model.gradient_checkpointing=true; in evaluation "
+    "lower eval.batch_size; in both, bound the images with model.max_pixels (262144 is 512 x 512)"
 )
 
 

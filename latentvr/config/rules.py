@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -28,10 +28,10 @@ class Violation:
 Rule = Callable[[Resolved], Iterator[Violation]]
 
 
-def check(resolved: Resolved) -> list[Problem]:
-    """Return everything wrong with a resolved recipe, in the order of its sections."""
+def check(resolved: Resolved, rules: Sequence[Rule] | None = None) -> list[Problem]:
+    """Return everything wrong with a resolved recipe, by all rules or some, in the order of its sections."""
     sections = [item.name for item in fields(Recipe)]
-    violations = [violation for rule in _RULES for violation in rule(resolved)]
+    violations = [violation for rule in rules or _RULES for violation in rule(resolved)]
     violations.sort(key=lambda violation: sections.index(violation.key.split(".")[0]))
     return [
         Problem(violation.key, violation.message, resolved.provenance.get(violation.key, DEFAULT))
@@ -49,6 +49,21 @@ def require(resolved: Resolved) -> None:
         RecipeError: there are violations; all are named, a line each.
     """
     problems = check(resolved)
+    if problems:
+        raise RecipeError("\n".join(str(problem) for problem in problems))
+
+
+def require_for_evaluation(resolved: Resolved) -> None:
+    """Refuse settings that no evaluation can use; what concerns training alone is not looked at.
+
+    Args:
+        resolved: settings of a run, with overrides.
+
+    Raises:
+        RecipeError: there are violations; all are named, a line each.
+    """
+    used = ("data", "decode", "eval", "model")
+    problems = [p for p in check(resolved, (_ranges, _visibilities, _toy)) if p.key.split(".")[0] in used]
     if problems:
         raise RecipeError("\n".join(str(problem) for problem in problems))
 
@@ -133,13 +148,25 @@ def _trainable_order(resolved: Resolved) -> Iterator[Violation]:
     recipe, whole = resolved.recipe, False
     for name, stage in recipe.stages.items():
         kind = stage.trainable or recipe.optim.trainable
-        if whole and kind != "language":
+        if whole and kind not in ("language", "all"):
             yield Violation(
                 f"stages.{name}.trainable",
-                f"expected language after a stage that trains the language model, got {kind}; "
+                f"expected language or all after a stage that trains the language model, got {kind}; "
                 "fix: set it to language, or move the stage before the other",
             )
-        whole = whole or kind == "language"
+        whole = whole or kind in ("language", "all")
+
+
+def _cached_features(resolved: Resolved) -> Iterator[Violation]:
+    """Features that were computed once are those of the tower before it trained."""
+    recipe = resolved.recipe
+    trains = [n for n, s in recipe.stages.items() if (s.trainable or recipe.optim.trainable) == "all"]
+    if trains and recipe.data.feature_cache != "off":
+        yield Violation(
+            "data.feature_cache",
+            f"expected off where a stage trains the vision tower, got {recipe.data.feature_cache} with "
+            f"stages.{trains[0]}.trainable=all; fix: set data.feature_cache=off, or train language",
+        )
 
 
 def _device(resolved: Resolved) -> Iterator[Violation]:
@@ -229,6 +256,6 @@ def _listed(names: object) -> str:
 
 
 _RULES: tuple[Rule, ...] = (
-    _ranges, _reasoner, _pixels, _lora, _trainable_order, _device, _training_data, _toy, _lists, _stages,
-    _visibilities, _output_dir,
+    _ranges, _reasoner, _pixels, _lora, _trainable_order, _cached_features, _device, _training_data, _toy,
+    _lists, _stages, _visibilities, _output_dir,
 )  # fmt: skip

@@ -11,7 +11,7 @@ from typing import Literal
 
 Kernel = Literal["auto", "two_pass", "varlen", "mask", "flex"]
 Precision = Literal["float32", "bfloat16", "float16"]
-Trainable = Literal["lora", "language", "tokens"]
+Trainable = Literal["lora", "language", "all", "tokens"]
 
 
 @dataclass
@@ -97,7 +97,7 @@ class DataConfig:
     tasks: list[str] = field(default_factory=list)
     """Keep the records of these tasks alone; empty keeps all. For `toy`, the tasks to make."""
     limit: int | None = None
-    """Keep the first so many records of each split; null keeps all."""
+    """Keep the first so many records of each split; null keeps all. For `toy`, of each task in each split."""
     max_length: int = 8192
     """Longest sample in tokens; a longer one stops the run, naming the record."""
     feature_cache: Literal["off", "memory"] = "off"
@@ -129,8 +129,8 @@ class OptimConfig:
     """AdamW and its schedule."""
 
     trainable: Trainable = "lora"
-    """`lora`: adapters and the new token rows; `language`: the whole language model and the rows;
-    `tokens`: the rows alone (prompt tuning)."""
+    """`lora`: adapters and the new token rows; `language`: the whole language model and the rows; `all`: the
+    whole model, vision tower and projector included; `tokens`: the rows alone (prompt tuning)."""
     learning_rate: float = 1e-4
     """Peak learning rate."""
     token_learning_rate: float | None = None

@@ -60,7 +60,7 @@ def generate(model: LatentModel, batch: Batch, stage: Stage, max_new_tokens: int
         ids.append(torch.where(done, end, best))
         log_probs.append(scores)
         done = done | (ids[-1] == end)
-        if len(ids) == max_new_tokens or bool(done.all()):
+        if len(ids) >= max_new_tokens or bool(done.all()):
             break
         key_roles = torch.cat([key_roles, torch.full_like(key_roles[:, :1], int(Role.ANSWER))], 1)
         mask = decode_mask(stage.visibility, key_roles, Role.ANSWER)

@@ -6,16 +6,15 @@ alone), and with both, where nothing of the image is left and accuracy must fall
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from latentvr.attention.roles import Role
-from latentvr.attention.visibility import BOTTLENECK, Visibility
-from latentvr.config.schema import DecodeConfig
-from latentvr.data.encode import EncodedSample
+from latentvr.attention.visibility import BOTTLENECK, Visibility, preset
+from latentvr.config.schema import Recipe
 from latentvr.data.record import Source
-from latentvr.evaluation.evaluate import answer_all, encode_prompts, encoder_for
+from latentvr.evaluation.evaluate import answer_all
 from latentvr.evaluation.metrics import Prediction
+from latentvr.evaluation.prompts import Prompts, encoder_for, has_latents
 from latentvr.models.latent_model import LatentModel
 
 
@@ -34,8 +33,9 @@ class Condition:
     visibility: Visibility | None = None
 
 
+AS_TRAINED = "as trained"
 CONDITIONS = (
-    Condition("as trained"),
+    Condition(AS_TRAINED),
     Condition("latents dropped", drop_latents=True),
     Condition("bottleneck", visibility=BOTTLENECK),
     Condition("bottleneck, latents dropped", drop_latents=True, visibility=BOTTLENECK),
@@ -45,35 +45,32 @@ CONDITIONS = (
 def check_usage(
     model: LatentModel,
     source: Source,
-    visibility: Visibility,
-    decode: DecodeConfig,
-    batch_size: int,
+    recipe: Recipe,
     progress: Callable[[int], None] | None = None,
 ) -> dict[str, list[Prediction] | None]:
     """Run all conditions on the same records.
 
     Args:
-        model: in evaluation mode.
+        model: any method.
         source: the records and images.
-        visibility: what each role may see under the conditions that do not choose it themselves.
-        decode: settings of generation.
-        batch_size: records per batch.
+        recipe: visibility and length of answers, batch size, longest prompt, whether features are kept.
         progress: called with the number of records newly finished, after each batch.
 
     Returns:
         Predictions by the condition's name; None where it does not apply, because the method has no latents.
     """
-    with_latents = encode_prompts(model, source, encoder_for(model))
-    dropped: Sequence[EncodedSample] | None = None
-    if any(bool((s.roles == Role.LATENT).any()) for s in with_latents):
-        dropped = encode_prompts(model, source, encoder_for(model, drop_latents=True))
+    keep, longest = recipe.data.feature_cache == "memory", recipe.data.max_length
+    whole = Prompts(model, source, encoder_for(model, longest), keep)
+    dropped = Prompts(model, source, encoder_for(model, longest, drop_latents=True), keep)
+    latents = has_latents(model, source)
     out: dict[str, list[Prediction] | None] = {}
     for condition in CONDITIONS:
-        prompts = dropped if condition.drop_latents else with_latents
-        seen = condition.visibility or visibility
-        out[condition.name] = (
-            None
-            if prompts is None
-            else answer_all(model, source.records, prompts, seen, decode, batch_size, progress)
+        if condition.drop_latents and not latents:
+            out[condition.name] = None
+            continue
+        prompts = dropped if condition.drop_latents else whole
+        seen = condition.visibility or preset(recipe.decode.visibility)
+        out[condition.name] = answer_all(
+            model, prompts, seen, recipe.decode, recipe.eval.batch_size, progress
         )
     return out

@@ -64,13 +64,14 @@ class LatentModel(nn.Module):
         return self.processor.image_token_id
 
     def features(self, batch: Batch) -> Tensor | None:
-        """Visual features (F, N, D) of a batch: cached ones, or encoded by the frozen tower."""
+        """Visual features (F, N, D) of a batch: cached, or encoded, with gradients if the tower trains."""
         if "features" in batch:
             out: Tensor = batch["features"].to(self.backbone.embedding_weight.dtype)
             return out
         if "pixel_values" not in batch:
             return None
-        with torch.no_grad():
+        trains = any(parameter.requires_grad for parameter in self.backbone.vision_tower.parameters())
+        with torch.set_grad_enabled(trains and torch.is_grad_enabled()):
             return self.backbone.encode_images(batch["pixel_values"], batch["image_grid_thw"])
 
     def embeds(self, batch: Batch, features_FND: Tensor | None, slots: Tensor | None) -> Tensor:

@@ -23,7 +23,7 @@ from latentvr.models.qwen3_vl import Qwen3VLBackbone
 from latentvr.reasoners.registry import reasoner_class
 
 log = logging.getLogger(__name__)
-FAMILIES: tuple[type[Backbone], ...] = (Qwen25VLBackbone, Qwen3VLBackbone)
+BACKBONES: tuple[type[Backbone], ...] = (Qwen25VLBackbone, Qwen3VLBackbone)
 TINY_BACKBONE = "tiny-backbone"
 ASSETS = Path(__file__).parent / "assets"
 
@@ -41,10 +41,10 @@ def family(model_type: str, where: str) -> type[Backbone]:
     Raises:
         ModelError: there is none.
     """
-    for adapter in FAMILIES:
+    for adapter in BACKBONES:
         if model_type in adapter.model_types:
             return adapter
-    known = ", ".join(t for adapter in FAMILIES for t in adapter.model_types)
+    known = ", ".join(t for adapter in BACKBONES for t in adapter.model_types)
     raise ModelError(
         f"expected a model type of {known}, got {model_type!r}, at {where!r}; "
         "fix: use a model of these families"

@@ -1,4 +1,4 @@
-"""What trains: adapters, the language model, or the new token rows alone."""
+"""What trains: adapters, the language model, the whole model, or the new token rows alone."""
 
 from __future__ import annotations
 
@@ -24,8 +24,9 @@ def peft_config(lora: LoraConfig) -> PeftLoraConfig:
 def set_trainable(model: LatentModel, kind: Trainable, lora: LoraConfig) -> None:
     """Freeze and unfreeze parameters for a stage.
 
-    `lora` adds adapters where there are none yet; `language` merges existing adapters into the weights
-    first. New token rows and the method's own modules train in every case; the vision tower never does.
+    `lora` adds adapters where there are none yet; `language` and `all` merge existing adapters into the
+    weights first. New token rows and the method's own modules train in every case; vision tower and
+    projector train with `all` alone.
 
     Args:
         model: changed in place.
@@ -35,14 +36,14 @@ def set_trainable(model: LatentModel, kind: Trainable, lora: LoraConfig) -> None
     Raises:
         RecipeError: nothing would train.
     """
-    has_adapters = isinstance(model.base, PeftModel)
     model.requires_grad_(False)
-    if kind == "language":
-        if has_adapters:
-            model.base = model.base.merge_and_unload()
+    if kind in ("language", "all"):
+        _merge_adapters(model)
         train_language(model)
+        if kind == "all":
+            model.base.float().requires_grad_(True)
     elif kind == "lora":
-        if not has_adapters:
+        if not isinstance(model.base, PeftModel):
             model.base = get_peft_model(model.base, peft_config(lora))
         for name, parameter in model.base.named_parameters():
             parameter.requires_grad_("lora_" in name)
@@ -54,6 +55,13 @@ def set_trainable(model: LatentModel, kind: Trainable, lora: LoraConfig) -> None
             f"expected something to train, got nothing, at optim.trainable={kind}: "
             "the method has no token rows; fix: use optim.trainable=lora or language"
         )
+
+
+def _merge_adapters(model: LatentModel) -> None:
+    """Add adapters to the weights, in float32: half precision would round most of what they learned away."""
+    if isinstance(model.base, PeftModel):
+        model.backbone.language_model.float()
+        model.base = model.base.merge_and_unload()
 
 
 def train_language(model: LatentModel) -> None:

@@ -58,6 +58,7 @@ def save_weights(model: LatentModel, folder: Path, config: ModelConfig) -> None:
     card = {
         "format": FORMAT,
         "weights": kind,
+        "vision_dtype": str(next(model.backbone.vision_tower.parameters()).dtype).removeprefix("torch."),
         "reasoner": dataclasses.asdict(model.reasoner.config),
         "model": dataclasses.asdict(config),
         "tokens": [token.text for token in model.reasoner.tokens()],
@@ -142,7 +143,8 @@ def read_card(folder: Path) -> dict[str, Any]:
 def load_weights(model: LatentModel, folder: Path) -> None:
     """Put the weights of a checkpoint into a model that was built for it.
 
-    Adapters are added where the model has none.
+    Adapters are added where the model has none. A vision tower that was saved in float32 gets it where the
+    language model has it too: both go on training then. A model that only answers keeps its number format.
 
     Args:
         model: changed in place.
@@ -151,8 +153,11 @@ def load_weights(model: LatentModel, folder: Path) -> None:
     Raises:
         CheckpointError: a file is damaged or does not fit.
     """
-    kind = read_card(folder)["weights"]
-    if kind == "language":
+    card = read_card(folder)
+    if card["weights"] == "language":
+        trains = model.backbone.embedding_weight.dtype == torch.float32
+        if trains and card.get("vision_dtype") == "float32":
+            model.backbone.vision_tower.float()
         _load_language(model, folder)
     else:
         _load_adapters(model, folder)

@@ -1,4 +1,4 @@
-"""The demo: a small model that sees, untrained, fine-tuned plainly and with latents, all measured alike.
+"""The demo: a small model that sees, untrained, plainly fine-tuned and with latents, all measured alike.
 
 Which rows there are says `recipes/demo.yaml`; nothing here knows what a method does.
 """
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import shlex
 import sys
-import sysconfig
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,22 +14,20 @@ from typing import cast
 
 from omegaconf import MISSING, OmegaConf
 
-from latentvr.attention.visibility import preset
 from latentvr.config.load import Resolved, load
 from latentvr.config.rules import require
-from latentvr.errors import UserError
 from latentvr.evaluation.metrics import HEADER, Prediction, by_task, rows
 from latentvr.evaluation.report import Example, Report, ReportTable, write_report
-from latentvr.evaluation.usage import check_usage
+from latentvr.evaluation.usage import AS_TRAINED, check_usage
 from latentvr.models.latent_model import LatentModel
 from latentvr.runs.folder import RESOLVED, versions
 from latentvr.runs.inference import load_checkpoint
+from latentvr.runs.recipes import recipe_file
 from latentvr.runs.sft import build_model, train
 from latentvr.runs.sources import open_split
 from latentvr.runs.usage_report import attention_mass, condition_table, curves, examples
 
 Say = Callable[[str], None]
-AS_TRAINED = "as trained"
 
 
 @dataclass
@@ -74,30 +71,6 @@ class Result:
     folder: Path | None
 
 
-def recipe_file(name: str) -> Path:
-    """Find a shipped recipe, in the source tree or where the wheel put it.
-
-    Args:
-        name: file name.
-
-    Returns:
-        Its path.
-
-    Raises:
-        UserError: it is in neither place.
-    """
-    places = (
-        Path(__file__).parents[2] / "recipes",
-        Path(sysconfig.get_path("data")) / "share/latentvr/recipes",
-    )
-    found = next((place / name for place in places if (place / name).is_file()), None)
-    if found is None:
-        raise UserError(
-            f"expected the recipe {name!r}, got none, at {places[0]}; fix: install latentvr again"
-        )
-    return found
-
-
 def shipped_arms() -> list[Arm]:
     """Read the rows from `recipes/demo.yaml`."""
     merged = OmegaConf.merge(OmegaConf.structured(Arms), OmegaConf.load(recipe_file("demo.yaml")))
@@ -131,20 +104,16 @@ def demo(out: Path, overrides: list[str], say: Say) -> tuple[list[Result], Path]
 
 def trained_model(resolved: Resolved, again: bool) -> LatentModel:
     """Train an arm, or go on with it, and load the result."""
-    return load_checkpoint(train(resolved, resume=again))
+    return load_checkpoint(train(resolved, resume=again), resolved.recipe.train.device)
 
 
 def measure(arm: Arm, model: LatentModel, resolved: Resolved, folder: Path | None) -> Result:
     """Run the usage checks of one arm on the test records."""
     recipe = resolved.recipe
-    source, seen, size = (
-        open_split(recipe.data, "test"),
-        preset(recipe.decode.visibility),
-        recipe.eval.batch_size,
-    )
-    predictions = check_usage(model, source, seen, recipe.decode, size)
-    attention = attention_mass(model, source, seen, size) if folder else None
-    shown = examples(model, source, predictions[AS_TRAINED] or [], seen) if attention is not None else ()
+    source = open_split(recipe.data, "test")
+    predictions = check_usage(model, source, recipe)
+    attention = attention_mass(model, source, recipe) if folder else None
+    shown = examples(model, source, predictions[AS_TRAINED] or [], recipe) if attention is not None else ()
     return Result(arm, predictions, attention, shown, folder)
 
 
@@ -173,14 +142,16 @@ def plain_words(results: list[Result]) -> tuple[str, ...]:
     lines = [
         "This demo shows the mechanism on a model of 1.4 million parameters, one task and one seed. It does "
         "not show the paper's gain: at this size training with latents was not seen to beat direct "
-        "fine-tuning reliably, and a difference between the rows should not be read as one."
+        "fine-tuning reliably, and a difference between the rows should not be read as one.",
+        "The row before fine-tuning is not zero-shot: the backbone's pretraining held some hundred training "
+        "samples of every task, for their formats.",
     ]
     for result in results:
         if result.attention is not None:
             lines.append(
                 f"{result.arm.name}: answer tokens put {result.attention:.3f} of their attention on the "
-                "latents. Under the bottleneck the image reaches the answer through the latents alone; what is "
-                "right there beyond the row without latents went through them."
+                "latents. Under the bottleneck the image reaches the answer through the latents alone; what "
+                "is right there beyond the row without latents went through them."
             )
     return tuple(lines)
 

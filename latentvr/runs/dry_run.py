@@ -115,7 +115,8 @@ def parameters(stock: Any, recipe: Recipe, reasoner: LatentReasoner) -> Iterator
     with torch.device("meta"):
         adapted = get_peft_model(stock, peft_config(recipe.model.lora))
     lora = sum(p.numel() for name, p in adapted.named_parameters() if "lora_" in name)
-    trains = {"lora": lora + own, "language": sum(language.values()) + own, "tokens": own}
+    whole = sum(language.values())
+    trains = {"lora": lora + own, "language": whole + own, "all": total + own, "tokens": own}
     yield f"parameters: {total:,} in the backbone"
     for name, stage in recipe.stages.items():
         kind = stage.trainable or recipe.optim.trainable

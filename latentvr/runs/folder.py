@@ -9,12 +9,13 @@ import platform
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from latentvr.config.load import Resolved
+from latentvr.config.load import Resolved, load
 from latentvr.data.record import Source
 from latentvr.data.written import to_row
 from latentvr.errors import RecipeError
@@ -184,3 +185,26 @@ def git_state() -> dict[str, Any] | None:
     status = [git, "status", "--porcelain"]
     changes = subprocess.run(status, capture_output=True, text=True, check=False)  # noqa: S603
     return {"commit": commit.stdout.strip(), "changes": bool(changes.stdout.strip())}
+
+
+def run_folder(path: Path) -> Path | None:
+    """Find the run folder that a path is, or that a checkpoint lies in; None where there is none."""
+    candidates = (path, path.parent.parent, path.resolve().parent.parent)
+    return next((root for root in candidates if (root / RESOLVED).is_file()), None)
+
+
+def settings_of(path: Path, overrides: Sequence[str] = ()) -> Resolved:
+    """Settings of the run that a path belongs to, or the defaults, with overrides on top.
+
+    Args:
+        path: run folder, checkpoint, model folder or hub id.
+        overrides: `key=value` texts.
+
+    Returns:
+        The settings.
+
+    Raises:
+        RecipeError: an override is wrong.
+    """
+    root = run_folder(path)
+    return load(root / RESOLVED if root else None, overrides)

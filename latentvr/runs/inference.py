@@ -7,23 +7,22 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-import torch
 from PIL import Image
 from torch import Tensor
 
-from latentvr.attention.visibility import BOTTLENECK, CAUSAL, preset
-from latentvr.config.schema import LoraConfig, ModelConfig, ReasonerConfig
-from latentvr.data.collate import collate
-from latentvr.data.encode import EncodedSample
+from latentvr.attention.visibility import PRESETS, preset
+from latentvr.config.schema import DecodeConfig, LoraConfig, ModelConfig, ReasonerConfig
 from latentvr.data.record import Record
-from latentvr.decoding.loop import generate
-from latentvr.errors import CheckpointError
-from latentvr.evaluation.evaluate import encoder_for
+from latentvr.errors import CheckpointError, RecipeError
+from latentvr.evaluation.evaluate import answer_batch
+from latentvr.evaluation.prompts import encoder_for
+from latentvr.models.device import choose_device
 from latentvr.models.latent_model import LatentModel
 from latentvr.models.load import load_model
 from latentvr.models.weights import CARD, load_weights, read_card
 from latentvr.reasoners.base import Stage
 from latentvr.reasoners.registry import config_class
+from latentvr.runs.folder import settings_of
 from latentvr.trainers import checkpoint
 
 
@@ -48,87 +47,110 @@ class Assistant:
     """A model that is ready to answer.
 
     Args:
-        model: the underlying module; it is put in evaluation mode.
+        model: put into evaluation mode.
+        decode: visibility and longest answer where a call names none.
+
+    Attributes:
+        model: the underlying module.
     """
 
-    def __init__(self, model: LatentModel) -> None:
+    def __init__(self, model: LatentModel, decode: DecodeConfig | None = None) -> None:
         self.model = model.eval()
+        self.decode = decode or DecodeConfig()
         self._encoder = encoder_for(model)
 
     def generate(
         self,
         prompt: str,
         images: Sequence[Image.Image] = (),
-        max_new_tokens: int = 128,
-        visibility: str = "causal",
+        max_new_tokens: int | None = None,
+        visibility: str | None = None,
     ) -> Completion:
         """Answer one prompt.
 
         Args:
             prompt: the user's text; `<image>` marks where images go, otherwise they come first.
             images: in prompt order.
-            max_new_tokens: longest answer.
-            visibility: what each role may see; `bottleneck` shows images through the latents alone.
+            max_new_tokens: longest answer; that of the model's run by default.
+            visibility: what each role may see; `bottleneck` shows images through the latents alone. That of
+                the model's run by default.
 
         Returns:
-            Text, token ids, log-probabilities and latents of the answer.
+            The answer.
 
         Raises:
             RecordError: the prompt holds control tokens, or does not fit the images.
+            RecipeError: `max_new_tokens` is below 1.
         """
+        longest = self.decode.max_new_tokens if max_new_tokens is None else max_new_tokens
+        if longest < 1:
+            raise RecipeError(f"expected max_new_tokens of at least 1, got {longest}; fix: allow one token")
         record = Record("prompt", "", "test", tuple(str(i) for i in range(len(images))), prompt, "")
         rgb = [image.convert("RGB") for image in images]
-        sample: EncodedSample = self._encoder.encode(record, rgb, with_answer=False, where="the prompt")
-        tokenizer = self.model.processor.tokenizer
-        batch = collate([sample], tokenizer.pad_token_id, "left")
-        device = self.model.backbone.device
-        batch = {k: v.to(device) if torch.is_tensor(v) else v for k, v in batch.items()}
-        written = generate(self.model, batch, Stage("test", preset(visibility)), max_new_tokens)[0]
-        text = tokenizer.decode(written.ids, skip_special_tokens=True)
+        sample = self._encoder.encode(record, rgb, with_answer=False, where="the prompt")
+        stage = Stage("test", preset(visibility or self.decode.visibility))
+        written = answer_batch(self.model, [sample], stage, longest)[0]
+        text = self.model.processor.tokenizer.decode(written.ids, skip_special_tokens=True)
         return Completion(text, written.ids, written.log_probs, written.latents)
 
 
-def load(path: str | Path, **model_settings: Any) -> Assistant:
+def load(path: str | Path, device: str = "auto", **model_settings: Any) -> Assistant:
     """Load a run folder, a checkpoint, a model folder or a hub id.
 
     Args:
         path: where the model is; a plain model without a checkpoint card answers without latents.
+        device: "auto", "cpu" or "cuda".
         **model_settings: fields of the recipe's `model` section that overrule the checkpoint's.
 
     Returns:
-        The model, ready to answer.
+        The model, ready to answer, with the `decode` settings of its run.
 
     Raises:
         CheckpointError: the checkpoint is damaged or incomplete.
         ModelError: the backbone cannot be loaded.
+        RecipeError: there is no such device.
     """
-    return Assistant(load_checkpoint(path, **model_settings))
+    decode = settings_of(Path(path)).recipe.decode
+    return Assistant(load_checkpoint(path, device, **model_settings), decode)
 
 
-def load_checkpoint(path: str | Path, **model_settings: Any) -> LatentModel:
+def load_checkpoint(path: str | Path, device: str = "auto", **model_settings: Any) -> LatentModel:
     """Load the module behind `load`."""
-    folder = find_checkpoint(Path(path))
-    visibilities = [CAUSAL, BOTTLENECK]
+    return load_found(find_checkpoint(Path(path)), path, device, model_settings)
+
+
+def load_found(
+    folder: Path | None, path: str | Path, device: str, model_settings: dict[str, Any]
+) -> LatentModel:
+    """Load a checkpoint that `find_checkpoint` found and verified at `path`, or the plain model there."""
     if folder is None:
-        settings = {"path": str(path), "dtype": "float32", **model_settings}
-        return load_model(ModelConfig(**settings), ReasonerConfig(), visibilities).eval()
-    card = read_card(folder)
-    config = model_config({**card["model"], **model_settings})
+        config, reasoner = ModelConfig(**{"path": str(path), **model_settings}), ReasonerConfig()
+    else:
+        config, reasoner = _card_settings(read_card(folder), model_settings)
+    model = load_model(config, reasoner, list(PRESETS.values()))
+    if folder is not None:
+        load_weights(model, folder)
+    return model.to(choose_device(device)).eval()
+
+
+def _card_settings(
+    card: dict[str, Any], model_settings: dict[str, Any]
+) -> tuple[ModelConfig, ReasonerConfig]:
+    """Rebuild the sections `model` and `reasoner` from a checkpoint's card.
+
+    A wholly trained language model is kept in float32, as it was validated.
+    """
+    values = {**card["model"], "lora": LoraConfig(**card["model"]["lora"])}
+    if card["weights"] == "language":
+        values["dtype"] = "float32"
     reasoner_type = config_class(card["reasoner"]["name"])
     known = {f.name for f in fields(reasoner_type)}
-    reasoner = reasoner_type(**{k: v for k, v in card["reasoner"].items() if k in known})
-    model = load_model(config, reasoner, visibilities)
-    load_weights(model, folder)
-    return model.eval()
-
-
-def model_config(values: dict[str, Any]) -> ModelConfig:
-    """Rebuild the `model` section from a card."""
-    return ModelConfig(**{**values, "lora": LoraConfig(**values["lora"])})
+    options = {k: v for k, v in card["reasoner"].items() if k in known}
+    return ModelConfig(**{**values, **model_settings}), reasoner_type(**options)
 
 
 def find_checkpoint(path: Path) -> Path | None:
-    """Find the checkpoint that a path means.
+    """Find the checkpoint that a path means; of a run folder that which `train.keep` names.
 
     Args:
         path: run folder, checkpoint, model folder or hub id.
@@ -142,16 +164,24 @@ def find_checkpoint(path: Path) -> Path | None:
     if (path / CARD).is_file() or (path / checkpoint.MARKER).is_file():
         folder = path.resolve()
     elif (path / "checkpoints").is_dir():
-        named = [path / "checkpoints" / name for name in ("best", "last")]
-        found = next((link.resolve() for link in named if link.exists()), None)
-        folder = found or checkpoint.latest(path / "checkpoints")  # type: ignore[assignment]
-        if folder is None:
-            raise CheckpointError(
-                f"expected a run with checkpoints, got none, at {str(path)!r}; fix: train first"
-            )
+        folder = _kept(path)
     elif checkpoint.step_of(path) >= 0:
         folder = path
     else:
         return None
     checkpoint.verify(folder)
+    return folder
+
+
+def _kept(run: Path) -> Path:
+    """The checkpoint that a run gives, or the newest one of an unfinished run.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    named = [run / "checkpoints" / name for name in (settings_of(run).recipe.train.keep, "last")]
+    found = next((link.resolve() for link in named if link.exists()), None)
+    folder = found or checkpoint.latest(run / "checkpoints")
+    if folder is None:
+        raise CheckpointError(f"expected a run with checkpoints, got none, at {str(run)!r}; fix: train first")
     return folder

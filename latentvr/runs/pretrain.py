@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from latentvr.attention.visibility import CAUSAL
-from latentvr.config.pretrain import PretrainConfig
+from latentvr.config.pretrain import PretrainConfig, load_pretraining
 from latentvr.config.schema import ModelConfig, ReasonerConfig
 from latentvr.data.toy import PRETRAINING_TASKS, TASKS, corpus
 from latentvr.errors import UserError
@@ -25,9 +25,11 @@ from latentvr.models.load import TINY_BACKBONE, attach
 from latentvr.runs.phase_progress import PhaseProgress
 from latentvr.runs.pretrain_language import answer_accuracy, train_answers
 from latentvr.runs.pretrain_vision import cell_accuracy, train_vision
+from latentvr.runs.recipes import recipe_file
 
 Counts = dict[str, tuple[int, int]]
 
+RECIPE = "tiny_backbone.yaml"
 REPORT = "pretraining.json"
 #: Steps at the end of a phase over which its loss is averaged for the report.
 LAST = 50
@@ -54,21 +56,21 @@ class Pretraining:
     answers: Counts
 
 
-def rebuild(out: Path, say: Callable[[str], None], settings: PretrainConfig | None = None) -> Path:
-    """Pretrain the tiny backbone and write it to the folder `tiny-backbone` of `out`.
+def rebuild(out: Path, say: Callable[[str], None], overrides: Sequence[str] = ()) -> Path:
+    """Pretrain the tiny backbone as `recipes/tiny_backbone.yaml` says; write it to `tiny-backbone` in `out`.
 
     Args:
         out: `latentvr/models/assets` of a source tree replaces the shipped weights.
         say: told what happens, a line at a time.
-        settings: those of the shipped weights by default.
+        overrides: `key=value` texts that beat the recipe.
 
     Returns:
         The model folder, a value for `model.path`.
 
     Raises:
-        UserError: the folder holds files that are not a backbone made here.
+        UserError: a key or value is wrong, or the folder holds files that are not a backbone made here.
     """
-    settings = settings or PretrainConfig()
+    settings = load_pretraining(recipe_file(RECIPE), overrides)
     folder = out / TINY_BACKBONE
     _refuse_other_files(folder)
     result = pretrain(settings, partial(_tell, say))

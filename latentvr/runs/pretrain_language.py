@@ -13,7 +13,8 @@ from latentvr.config.schema import DecodeConfig
 from latentvr.data.collate import collate
 from latentvr.data.encode import EncodedSample
 from latentvr.data.toy import PRETRAINING_TASKS, TASKS, Toy
-from latentvr.evaluation.evaluate import answer_all, encode_prompts, encoder_for
+from latentvr.evaluation.evaluate import answer_all
+from latentvr.evaluation.prompts import Prompts, encoder_for
 from latentvr.models.features import cache_features
 from latentvr.models.latent_model import LatentModel
 from latentvr.models.trainable import train_language
@@ -24,7 +25,7 @@ from latentvr.trainers.optimizer import rate
 
 STAGE = Stage("pretraining", CAUSAL)
 #: Samples that are encoded at once, so that their patches never fill the memory.
-ENCODED_AT_ONCE = 256
+ENCODED_AT_ONCE = 64
 #: Samples are sorted by length within so many batches, and the batches shuffled.
 BATCHES_PER_WINDOW = 24
 BATCH_AT_TEST = 100
@@ -95,10 +96,8 @@ def answer_accuracy(
 ) -> dict[str, tuple[int, int]]:
     """Count right greedy answers on n samples of each task: (right, all) by task."""
     source = Toy(tasks, split, n, seed)
-    prompts = encode_prompts(model, source, encoder_for(model))
-    answers = answer_all(
-        model, source.records, prompts, CAUSAL, DecodeConfig(max_new_tokens=16), BATCH_AT_TEST
-    )
+    prompts = Prompts(model, source, encoder_for(model))
+    answers = answer_all(model, prompts, CAUSAL, DecodeConfig(max_new_tokens=16), BATCH_AT_TEST)
     out = dict.fromkeys(tasks, (0, 0))
     for answer in answers:
         right, total = out[answer.task]

@@ -16,12 +16,12 @@ from latentvr.data.encode import IGNORED, EncodedSample
 from latentvr.data.record import Record
 from latentvr.data.toy import COLOURS, NONE, Scene, scene
 from latentvr.data.toy.glyphs import LETTERS
-from latentvr.evaluation.evaluate import encoder_for
+from latentvr.evaluation.prompts import encoder_for
 from latentvr.models.features import cache_features
 from latentvr.models.latent_model import LatentModel
 
 #: Samples that are encoded at once, so that their patches never fill the memory.
-ENCODED_AT_ONCE = 256
+ENCODED_AT_ONCE = 64
 _DIGITS = tuple(map(str, range(10)))
 
 

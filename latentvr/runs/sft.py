@@ -15,7 +15,8 @@ from latentvr.config.schema import Recipe, StageConfig
 from latentvr.data.dataset import EncodedDataset
 from latentvr.data.record import Source
 from latentvr.errors import CheckpointError, Interrupted, RecipeError, RecordError
-from latentvr.evaluation.evaluate import accuracy, answer_all, encode_prompts, encoder_for
+from latentvr.evaluation.evaluate import accuracy, answer_all
+from latentvr.evaluation.prompts import Prompts, encoder_for
 from latentvr.models.features import cache_features
 from latentvr.models.latent_model import LatentModel
 from latentvr.models.load import load_model
@@ -33,27 +34,28 @@ from latentvr.trainers.stage import StageRun, device, stage_seed, trainer_state,
 from latentvr.trainers.trackers import require_packages
 
 log = logging.getLogger(__name__)
+#: Samples whose patches are in memory together while features are cached.
+ENCODED_AT_ONCE = 64
 
 
 @dataclass
 class Validation:
-    """Accuracy on the validation records, images already encoded."""
+    """Accuracy on the validation records; with `data.feature_cache` each image is encoded once."""
 
     model: LatentModel
     source: Source
     recipe: Recipe
 
     def __post_init__(self) -> None:
-        """Encode the prompts once."""
+        """Prepare the prompts."""
         encoder = encoder_for(self.model, self.recipe.data.max_length)
-        self.prompts = encode_prompts(self.model, self.source, encoder)
+        keep = self.recipe.data.feature_cache == "memory"
+        self.prompts = Prompts(self.model, self.source, encoder, keep)
 
     def __call__(self) -> float:
         """Generate and score all answers."""
         recipe, seen = self.recipe, preset(self.recipe.decode.visibility)
-        records = self.source.records
-        made = answer_all(self.model, records, self.prompts, seen, recipe.decode, recipe.eval.batch_size)
-        return accuracy(made)
+        return accuracy(answer_all(self.model, self.prompts, seen, recipe.decode, recipe.eval.batch_size))
 
 
 def train(resolved: Resolved, resume: bool = False) -> Path:
@@ -158,7 +160,8 @@ def build_model_and_data(recipe: Recipe) -> tuple[LatentModel, EncodedDataset]:
     encoder = encoder_for(model, recipe.data.max_length)
     data = EncodedDataset(source, encoder, recipe.data.feature_cache == "memory")
     if data.keep:
-        cache_features(model, [data[i] for i in range(len(data))])
+        for start in range(0, len(data), ENCODED_AT_ONCE):
+            cache_features(model, [data[i] for i in range(start, min(start + ENCODED_AT_ONCE, len(data)))])
     return model, data
 
 
@@ -179,11 +182,6 @@ def require_device(recipe: Recipe) -> None:
     Raises:
         RecipeError: there is no GPU, or float16 would train on the CPU.
     """
-    if recipe.train.device == "cuda" and not torch.cuda.is_available():
-        raise RecipeError(
-            "expected a CUDA device, got none on this machine, at train.device=cuda; "
-            "fix: set train.device=auto"
-        )
     if device(recipe) == "cpu" and recipe.model.dtype == "float16":
         raise RecipeError(
             "expected float32 or bfloat16 on the CPU, got float16, at model.dtype; "

@@ -8,26 +8,28 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from latentvr.attention.visibility import Visibility
+from latentvr.attention.visibility import preset
+from latentvr.config.schema import Recipe
 from latentvr.data.collate import collate
 from latentvr.data.encode import EncodedSample
-from latentvr.data.record import Source
+from latentvr.data.record import Record, Source
 from latentvr.evaluation.attention import answer_to_latent, latent_to_image
 from latentvr.evaluation.chart import Chart, Line
-from latentvr.evaluation.evaluate import encoder_for
+from latentvr.evaluation.evaluate import on_device
 from latentvr.evaluation.metrics import HEADER, Prediction, by_task, rows
 from latentvr.evaluation.overlay import latent_pictures
+from latentvr.evaluation.prompts import encoder_for, has_latents
 from latentvr.evaluation.report import Example, Report, ReportTable
 from latentvr.models.latent_model import LatentModel
 from latentvr.runs.folder import versions
 from latentvr.trainers.metrics_file import read
 
+#: Records that the attention figure is taken over, evenly spread.
+ATTENTION_RECORDS = 200
 USAGE_NOTE = (
     "bottleneck: prompt and answer cannot see the image, the latents can. With the latents dropped as well, "
-    "nothing of the image is left and accuracy must fall to chance. A method without latents has no row "
-    "for conditions that drop them. Intervals are Wilson's, 95 %."
+    "nothing of the image is left and accuracy must fall to chance. Conditions that drop latents do not "
+    "apply to a method without them. Intervals are Wilson's, 95 %."
 )
 
 
@@ -35,39 +37,43 @@ def batches(model: LatentModel, samples: Sequence[EncodedSample], size: int) -> 
     """Right-padded batches on the model's device."""
     pad = model.processor.tokenizer.pad_token_id
     for start in range(0, len(samples), size):
-        batch = collate(samples[start : start + size], pad)
-        yield {k: v.to(model.backbone.device) if torch.is_tensor(v) else v for k, v in batch.items()}
+        yield on_device(collate(samples[start : start + size], pad), model)
 
 
-def attention_mass(
-    model: LatentModel, source: Source, visibility: Visibility, size: int, limit: int = 200
-) -> float | None:
-    """Answer-to-latent attention over the first records of a source; None for a method without latents."""
-    if not model.reasoner.tokens():
+def spread(source: Source, limit: int) -> list[Record]:
+    """At most `limit` records, evenly over a source, so that tasks in a row all have their share."""
+    count = len(source.records)
+    return [source.records[i * count // min(limit, count)] for i in range(min(limit, count))]
+
+
+def attention_mass(model: LatentModel, source: Source, recipe: Recipe) -> float | None:
+    """Answer-to-latent attention over `ATTENTION_RECORDS` records; None for a method without latents."""
+    if not has_latents(model, source):
         return None
-    encoder = encoder_for(model)
-    samples = [encoder.encode(r, source.images(r)) for r in source.records[:limit]]
-    return answer_to_latent(model, batches(model, samples, size), visibility)
+    encoder, seen = encoder_for(model, recipe.data.max_length), preset(recipe.decode.visibility)
+    records = spread(source, ATTENTION_RECORDS)
+    size = recipe.eval.batch_size
+    parts = (records[start : start + size] for start in range(0, len(records), size))
+    made = (
+        batch
+        for part in parts
+        for batch in batches(model, [encoder.encode(r, source.images(r)) for r in part], size)
+    )
+    return answer_to_latent(model, made, seen)
 
 
 def examples(
-    model: LatentModel,
-    source: Source,
-    predictions: Sequence[Prediction],
-    visibility: Visibility,
-    count: int = 6,
+    model: LatentModel, source: Source, predictions: Sequence[Prediction], recipe: Recipe, count: int = 6
 ) -> tuple[Example, ...]:
-    """Samples with the attention of their latents laid over their images."""
-    encoder = encoder_for(model)
-    step = max(1, len(source.records) // count)
+    """Samples spread over a source, with the attention of their latents laid over their images."""
+    encoder, seen = encoder_for(model, recipe.data.max_length), preset(recipe.decode.visibility)
+    answers = {prediction.id: prediction for prediction in predictions}
     out = []
-    for index in range(0, step * count, step)[: len(source.records)]:
-        record, prediction = source.records[index], predictions[index]
-        images = source.images(record)
+    for record in spread(source, count):
+        prediction, images = answers[record.id], source.images(record)
         batch = next(batches(model, [encoder.encode(record, images)], 1))
-        maps = latent_to_image(model, batch, visibility)[0]
-        boxes = [(box.image, box.box) for box in record.bboxes]
-        pictures = latent_pictures(images, maps, boxes)
+        maps = latent_to_image(model, batch, seen)[0]
+        pictures = latent_pictures(images, maps, [(box.image, box.box) for box in record.bboxes])
         correct = None if prediction.failed else prediction.correct
         out.append(Example(record.id, record.prompt, record.answer, prediction.text, correct, pictures))
     return tuple(out)
@@ -120,7 +126,7 @@ def evaluation_report(
     if attention is not None:
         summary.append(
             f"Answer tokens put {attention:.3f} of their attention on the latents, averaged over heads, "
-            "layers and answer tokens."
+            f"layers, answer tokens and at most {ATTENTION_RECORDS} records spread over the split."
         )
     return Report(
         title=title,

@@ -20,6 +20,7 @@ from latentvr.errors import CheckpointError
 MARKER = "complete.json"
 STATE = "run_state.json"
 PARTIAL = ".partial"
+REPLACED = f".replaced{PARTIAL}"
 _NAME = re.compile(r"step-(\d+)")
 
 
@@ -58,10 +59,16 @@ def seal(partial: Path) -> Path:
     for file in [*partial.rglob("*"), partial]:
         flush(file)
     final = partial.with_name(partial.name.removesuffix(PARTIAL))
+    before = final.with_name(final.name + REPLACED)
     if final.exists():
-        shutil.rmtree(final)
+        # Never removed before the new one has the name: a crash between leaves one of the two whole.
+        if before.exists():
+            shutil.rmtree(before)
+        final.rename(before)
     partial.rename(final)
     flush(final.parent)
+    if before.exists():
+        shutil.rmtree(before)
     return final
 
 

@@ -31,13 +31,14 @@ from latentvr.reasoners.base import Term
 from latentvr.trainers import checkpoint
 from latentvr.trainers.finite import Window, require_finite
 from latentvr.trainers.flow import RunFlow
+from latentvr.trainers.launch import require_whole_weights
 from latentvr.trainers.metrics_file import MetricsFile
 from latentvr.trainers.optimizer import adamw, parameter_groups, scheduler
 from latentvr.trainers.order import EpochOrder
 from latentvr.trainers.progress import ProgressReport, wanted
 from latentvr.trainers.signals import DeafWorker, StopRequest
 from latentvr.trainers.stage import StageRun, training_arguments, updates_per_epoch
-from latentvr.trainers.trackers import TENSORBOARD, TensorBoard
+from latentvr.trainers.trackers import tracker_callbacks
 from latentvr.trainers.training_state import load_generators, load_optimizer, save_generators, save_optimizer
 from latentvr.trainers.writing import saved_or_told
 
@@ -53,6 +54,9 @@ class SFTTrainer(Trainer):
         train: encoded training records.
         validate: gives the accuracy on the validation records; None trains without.
         stop: a signal to stop, if one came.
+
+    Raises:
+        UserError: the launcher would split the weights over processes.
     """
 
     def __init__(
@@ -80,6 +84,7 @@ class SFTTrainer(Trainer):
             train_dataset=train,
             data_collator=partial(collate, pad_id=model.processor.tokenizer.pad_token_id),
         )
+        require_whole_weights(deepspeed=self.is_deepspeed_enabled, fsdp=self.is_fsdp_enabled)
         self.remove_callback(PrinterCallback)
         # Terms are divided by their counts here, over the whole optimiser step.
         self.loss_is_scaled_for_ga = True
@@ -89,8 +94,8 @@ class SFTTrainer(Trainer):
         batch = recipe.train.batch_size * recipe.train.gradient_accumulation * self.args.world_size
         self._report = ProgressReport(run.stage.name, run.steps, batch, wanted(recipe.log.progress))
         self.add_callback(self._report)
-        if TENSORBOARD in recipe.log.trackers:
-            self.add_callback(TensorBoard(folder / TENSORBOARD, run.first_step))
+        for tracker in tracker_callbacks(recipe.log.trackers, folder, run.first_step):
+            self.add_callback(tracker)
 
     @property
     def latent_model(self) -> LatentModel:
@@ -221,45 +226,43 @@ class SFTTrainer(Trainer):
         step = self.run.first_step + self.state.global_step
         checkpoints = self.folder / "checkpoints"
         final = checkpoints / checkpoint.folder_name(step)
-        partial = final.with_name(final.name + checkpoint.PARTIAL)
+        aside = final.with_name(final.name + checkpoint.PARTIAL)
         try:
             with saved_or_told(final):
-                self._write(partial)
+                self._write(aside)
         except SaveError:
-            shutil.rmtree(partial, ignore_errors=True)
+            shutil.rmtree(aside, ignore_errors=True)
             raise
         if self.is_world_process_zero():
             best = self.state.best_global_step
-            if (
-                best is not None
-            ):  # linked at every save: a kill may have come between an earlier save and its link
+            if best is not None:  # at every save: a kill may have come before an earlier one's link
                 checkpoint.link_best(checkpoints, self.run.first_step + best)
             checkpoint.prune(checkpoints, self.recipe.train.save_limit)
 
-    def _write(self, partial: Path) -> None:
+    def _write(self, aside: Path) -> None:
         """Write and seal a checkpoint; each rank adds its generators."""
         self.accelerator.wait_for_everyone()
         if self.is_world_process_zero():
-            checkpoint.write_aside(partial, self._fill)
+            checkpoint.write_aside(aside, self._fill)
         self.accelerator.wait_for_everyone()
-        save_generators(partial, self.args.process_index)
+        save_generators(aside, self.args.process_index)
         self.accelerator.wait_for_everyone()
         if self.is_world_process_zero():
             if self.metrics.path.exists():
                 checkpoint.flush(self.metrics.path)
-            checkpoint.seal(partial)
+            checkpoint.seal(aside)
         self.accelerator.wait_for_everyone()
 
-    def _fill(self, partial: Path) -> None:
+    def _fill(self, aside: Path) -> None:
         """Write what the main process alone writes."""
-        save_weights(self.latent_model, partial, self.recipe.model)
-        save_optimizer(partial, self.optimizer, self.lr_scheduler, self._scaler)
-        self.state.save_to_json(str(partial / "trainer_state.json"))
+        save_weights(self.latent_model, aside, self.recipe.model)
+        save_optimizer(aside, self.optimizer, self.lr_scheduler, self._scaler)
+        self.state.save_to_json(str(aside / "trainer_state.json"))
         done = self.state.global_step >= self.run.steps
         facts = {"stage": self.run.index, "name": self.run.stage.name, "done": done}
         facts["step"] = self.run.first_step + self.state.global_step
         facts["processes"] = self.args.world_size
-        (partial / checkpoint.STATE).write_text(json.dumps(facts) + "\n", encoding="utf-8")
+        (aside / checkpoint.STATE).write_text(json.dumps(facts) + "\n", encoding="utf-8")
 
     def require_processes(self, folder: Path) -> None:
         """Refuse to go on with another number of processes: batches would differ.
@@ -281,16 +284,16 @@ class SFTTrainer(Trainer):
     def _scaler(self) -> Any:
         return getattr(self.accelerator, "scaler", None)
 
-    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
-        if checkpoint is not None:
-            load_optimizer(Path(checkpoint), self.optimizer, self.lr_scheduler, self._scaler)
+    def _load_optimizer_and_scheduler(self, folder: str | None) -> None:
+        if folder is not None:
+            load_optimizer(Path(folder), self.optimizer, self.lr_scheduler, self._scaler)
 
-    def _load_scaler(self, checkpoint: str | None) -> None:
+    def _load_scaler(self, folder: str | None) -> None:
         """Do nothing: the scaler was read with the optimiser."""
 
-    def _load_rng_state(self, checkpoint: str | None) -> None:
-        if checkpoint is not None:
-            load_generators(Path(checkpoint), self.args.process_index)
+    def _load_rng_state(self, folder: str | None) -> None:
+        if folder is not None:
+            load_generators(Path(folder), self.args.process_index)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         del model

@@ -5,14 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from transformers import TrainingArguments
 from transformers.trainer_callback import TrainerState
 
 from latentvr.config.schema import Recipe
+from latentvr.models.device import choose_device
 from latentvr.reasoners.base import Stage
 from latentvr.trainers.checkpoint import unreadable
-from latentvr.trainers.trackers import TENSORBOARD
 
 
 @dataclass(frozen=True)
@@ -49,14 +48,11 @@ def stage_seed(recipe: Recipe, index: int) -> int:
 
 def device(recipe: Recipe) -> str:
     """Device of a run: "cuda" or "cpu"."""
-    if recipe.train.device != "auto":
-        return str(recipe.train.device)
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    return choose_device(recipe.train.device)
 
 
 def training_arguments(recipe: Recipe, run: StageRun, folder: Path) -> TrainingArguments:
-    """Translate the recipe for `transformers.Trainer`; saving and logging are decided by `RunFlow`."""
-    trackers = [name for name in recipe.log.trackers if name != TENSORBOARD]
+    """Translate the recipe for `transformers.Trainer`; `RunFlow` and `tracker_callbacks` save and log."""
     args = TrainingArguments(
         output_dir=str(folder),
         max_steps=run.steps,
@@ -72,7 +68,8 @@ def training_arguments(recipe: Recipe, run: StageRun, folder: Path) -> TrainingA
         eval_strategy="no",
         logging_strategy="no",
         logging_nan_inf_filter=False,
-        report_to=trackers or "none",
+        report_to="none",
+        run_name=folder.name,
         disable_tqdm=True,
         remove_unused_columns=False,
         dataloader_num_workers=recipe.data.workers,

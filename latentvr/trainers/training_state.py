@@ -73,7 +73,7 @@ def load_optimizer(folder: Path, optimizer: Any, schedule: Any, scaler: Any) -> 
         raise _unfit("the optimiser's state", folder / MOMENTS, error) from error
 
 
-def generators_file(rank: int) -> str:
+def generators_file(rank: int | str) -> str:
     """Name of the file with a rank's generators."""
     return f"generators-{rank}.safetensors"
 
@@ -117,13 +117,15 @@ def load_generators(folder: Path, rank: int) -> None:
         if torch.cuda.is_available():
             torch.cuda.set_rng_state(tensors["cuda"])
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
-        raise _unfit(f"the generators of rank {rank}", file, error) from error
+        fix = "resume with the number of processes of the run so far, or from another checkpoint"
+        lone = not file.exists() and any(folder.glob(generators_file("*")))
+        raise _unfit(f"the generators of rank {rank}", file, error, fix if lone else _DAMAGED) from error
 
 
-def _unfit(what: str, file: Path, error: Exception) -> CheckpointError:
+_DAMAGED = "resume from another checkpoint"
+
+
+def _unfit(what: str, file: Path, error: Exception, fix: str = _DAMAGED) -> CheckpointError:
     """Build the error for a file that cannot be used."""
     first = (str(error) or type(error).__name__).splitlines()[0]
-    return CheckpointError(
-        f"expected {what}, got: {first}, at {str(file)!r}; fix: resume with the same number of processes, "
-        "or from another checkpoint"
-    )
+    return CheckpointError(f"expected {what}, got: {first}, at {str(file)!r}; fix: {fix}")

@@ -49,5 +49,17 @@ def test_a_lost_block_mask_is_refused(tiny: Any) -> None:
     tiny.model.set_attn_implementation({"text_config": "latentvr_flex"})
     states = torch.zeros(1, 3, 64)
     turns = (torch.ones(1, 3, 16), torch.zeros(1, 3, 16))
-    with torch.no_grad(), pytest.raises(VisibilityError, match="expected a block mask"):
+    with (
+        torch.no_grad(),
+        pytest.raises(VisibilityError, match="mask for kernel=flex, got none"),
+    ):
         layer(hidden_states=states, position_embeddings=turns, attention_mask=None)
+
+
+def test_a_mask_of_numbers_is_refused(tiny: Any) -> None:
+    layer = tiny.model.model.language_model.layers[0].self_attn
+    tiny.model.set_attn_implementation({"text_config": "latentvr_flex"})
+    states = torch.zeros(1, 3, 64)
+    turns = (torch.ones(1, 3, 16), torch.zeros(1, 3, 16))
+    with torch.no_grad(), pytest.raises(VisibilityError, match=r"got a tensor of torch\.float32"):
+        layer(hidden_states=states, position_embeddings=turns, attention_mask=torch.zeros(1, 1, 3, 3))

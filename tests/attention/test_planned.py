@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 from transformers.masking_utils import create_causal_mask
 
 from latentvr.attention.kernels import implementation, prepare
@@ -16,6 +18,7 @@ from latentvr.attention.two_pass import TwoPassPlan, two_pass_plan
 from latentvr.attention.visibility import BOTTLENECK
 from latentvr.errors import VisibilityError
 
+needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="flex attention on a CPU needs g++")
 RolesOf = Callable[[list[str]], Tensor]
 
 
@@ -93,3 +96,37 @@ def test_fewer_key_heads_are_those_of_their_own_group() -> None:
         alone = [query[:, head : head + 1], key[:, head // 2, None], value[:, head // 2, None]]
         wanted = causal_attention(alone[0], alone[1], alone[2], None, 0.0)
         assert torch.allclose(out[:, :, head], wanted, atol=1e-6)
+
+
+class AttentionTypes(TorchFunctionMode):
+    """Notes the number formats of query, key and value at each call of an attention function of torch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[tuple[torch.dtype, ...]] = []
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if "attention" in getattr(func, "__name__", ""):
+            self.seen.append(tuple(states.dtype for states in args[:3]))
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("kernel", ["two_pass", "varlen"])
+def test_under_autocast_kernels_get_one_number_format(
+    tiny: Any, batch_of: Callable[..., Any], kernel: str
+) -> None:
+    """Weights in float32: rotary positions leave query and key in float32 beside a value in bfloat16."""
+    batch = batch_of(["..PIIPLA", "PIIPLAAA"])
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16), AttentionTypes() as types:
+        tiny.logits(batch, kernel, BOTTLENECK)
+    assert set(types.seen) == {(torch.bfloat16,) * 3}
+
+
+@pytest.mark.usefixtures("fresh_compiler")
+@pytest.mark.parametrize("kernel", ["two_pass", "varlen", pytest.param("flex", marks=needs_compiler)])
+def test_under_autocast_kernels_are_the_mask(tiny: Any, batch_of: Callable[..., Any], kernel: str) -> None:
+    batch = batch_of(["..PIIPLA", "PIIPLAAA"])
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        found, wanted = tiny.logits(batch, kernel, BOTTLENECK), tiny.logits(batch, "mask", BOTTLENECK)
+    assert found.dtype == torch.bfloat16
+    assert float((found - wanted).abs().max()) < 0.03 * float(wanted.abs().max())

@@ -46,7 +46,13 @@ def test_out_of_memory_names_the_keys_to_change(capsys: pytest.CaptureFixture[st
     assert guarded(_raising(torch.OutOfMemoryError("CUDA out of memory. Tried 2 GiB.\nmore"))) == 3
     text = capsys.readouterr().err
     assert text.count("\n") == 1
-    for part in ("Tried 2 GiB.", "train.batch_size", "model.gradient_checkpointing", "model.max_pixels"):
+    for part in (
+        "Tried 2 GiB.",
+        "train.batch_size",
+        "eval.batch_size",
+        "model.gradient_checkpointing",
+        "model.max_pixels",
+    ):
         assert part in text
 
 

@@ -47,12 +47,22 @@ CASES = [
 ]
 
 
-KINDS = [
-    (case, kind)
-    for case in CASES
-    for kind in ("lora", "language", "tokens")
-    if kind != "tokens" or (case.name != "direct" and case.label not in ("K0", "image_twice"))
-]
+def is_main(case: Case) -> bool:
+    """Whether this is the first set of options of its method: it alone runs in every variant."""
+    return case.label == next(iter(OPTIONS.get(case.name, {"defaults": {}})))
+
+
+def can_train(case: Case, kind: str) -> bool:
+    """Whether a kind is tried: rows where the method has them, whole weights for the main options alone."""
+    if kind == "tokens":
+        return case.name != "direct" and case.label not in ("K0", "image_twice")
+    return kind == "lora" or is_main(case)
+
+
+KINDS = [(c, kind) for c in CASES for kind in ("lora", "language", "all", "tokens") if can_train(c, kind)]
+# What a kernel does is a matter of roles, which other options of a method only place elsewhere.
+WITH_KERNELS = [(c, kernel) for c in CASES for kernel in ("mask", "two_pass", "varlen")
+                if kernel == "mask" or is_main(c)]  # fmt: skip
 
 
 @pytest.fixture(params=CASES, ids=str)
@@ -61,11 +71,33 @@ def case(request: pytest.FixtureRequest) -> Case:
     return found
 
 
-@pytest.fixture(params=[c for c in CASES if c.name != "direct" and c.label != "K0"], ids=str)
-def latent_case(request: pytest.FixtureRequest) -> Case:
-    """A case whose samples have latents."""
-    found: Case = request.param
-    return found
+def has_latents(case: Case) -> bool:
+    """Whether samples of the case have latents."""
+    return case.name != "direct" and case.label != "K0"
+
+
+@pytest.fixture(scope="module", params=CASES, ids=str)
+def mask_model(request: pytest.FixtureRequest, lab: Any) -> Any:
+    """A frozen model of each case, made once for the tests of a file that leave it as it is."""
+    return request.param.model(lab)
+
+
+@pytest.fixture(scope="module", params=WITH_KERNELS, ids=lambda pair: f"{pair[0]}/{pair[1]}")
+def shared_model(request: pytest.FixtureRequest, lab: Any) -> Any:
+    """The same with each kernel."""
+    case, kernel = request.param
+    return case.model(lab, kernel)
+
+
+@pytest.fixture(
+    scope="module",
+    params=[pair for pair in WITH_KERNELS if has_latents(pair[0])],
+    ids=lambda pair: f"{pair[0]}/{pair[1]}",
+)
+def shared_latent_model(request: pytest.FixtureRequest, lab: Any) -> Any:
+    """One of these whose samples have latents."""
+    case, kernel = request.param
+    return case.model(lab, kernel)
 
 
 @pytest.fixture(params=KINDS, ids=lambda pair: f"{pair[0]}/{pair[1]}")

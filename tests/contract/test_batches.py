@@ -24,10 +24,9 @@ def _hidden_rows(model: Any, batch: dict[str, Any], visibility: Visibility) -> l
     return [row[roles != Role.PAD] for row, roles in zip(hidden, batch["roles"], strict=True)]
 
 
-@pytest.mark.parametrize("kernel", ["mask", "two_pass"])
 @pytest.mark.parametrize("visibility", [CAUSAL, BOTTLENECK], ids=lambda v: v.name)
-def test_a_batch_of_four_is_four_singles(lab: Any, case: Any, kernel: str, visibility: Visibility) -> None:
-    model, records = case.model(lab, kernel), list(lab.records.values())
+def test_a_batch_of_four_is_four_singles(lab: Any, shared_model: Any, visibility: Visibility) -> None:
+    model, records = shared_model, list(lab.records.values())
     alone = [_hidden_rows(model, lab.batch(model, [r]), visibility)[0] for r in records]
     for side in ("right", "left"):
         together = _hidden_rows(model, lab.batch(model, records, side), visibility)
@@ -35,8 +34,8 @@ def test_a_batch_of_four_is_four_singles(lab: Any, case: Any, kernel: str, visib
             assert float((one - other).abs().max()) < TOLERANCE, side
 
 
-def test_the_loss_of_a_batch_is_the_sum_of_its_samples(lab: Any, case: Any) -> None:
-    model, records = case.model(lab), list(lab.records.values())
+def test_the_loss_of_a_batch_is_the_sum_of_its_samples(lab: Any, mask_model: Any) -> None:
+    model, records = mask_model, list(lab.records.values())
     stage = Stage("s", BOTTLENECK)
     with torch.no_grad():
         together = model(lab.batch(model, records), stage)
@@ -46,9 +45,9 @@ def test_the_loss_of_a_batch_is_the_sum_of_its_samples(lab: Any, case: Any) -> N
         assert float(term.total) == pytest.approx(total, abs=1e-4)
 
 
-def test_every_auxiliary_term_is_counted(lab: Any, case: Any) -> None:
+def test_every_auxiliary_term_is_counted(lab: Any, mask_model: Any) -> None:
     """The names of `losses` and `loss_counts` agree, in any batch: processes add up their counts by name."""
-    model = case.model(lab)
+    model = mask_model
     for records in (list(lab.records.values()), [lab.records["one image"]]):
         batch = lab.batch(model, records)
         counts = model.reasoner.loss_counts(batch)
@@ -57,8 +56,8 @@ def test_every_auxiliary_term_is_counted(lab: Any, case: Any) -> None:
 
 
 @pytest.mark.parametrize("visibility", [CAUSAL, BOTTLENECK], ids=lambda v: v.name)
-def test_generation_in_a_batch_is_generation_alone(lab: Any, case: Any, visibility: Visibility) -> None:
-    model, records = case.model(lab), list(lab.records.values())
+def test_generation_in_a_batch_is_generation_alone(lab: Any, mask_model: Any, visibility: Visibility) -> None:
+    model, records = mask_model, list(lab.records.values())
     stage = Stage("s", visibility)
     together = generate(model, lab.batch(model, records, "left", answer=False), stage, 4)
     for record, row in zip(records, together, strict=True):

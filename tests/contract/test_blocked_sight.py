@@ -17,7 +17,6 @@ from latentvr.attention.roles import Role
 from latentvr.attention.visibility import BOTTLENECK, BOTTLENECK_BLIND_LATENTS, CAUSAL, Visibility
 from latentvr.reasoners.base import Stage
 
-KERNELS = ("mask", "two_pass")
 SHAPES = ("one image", "two images", "interleaved")
 
 
@@ -37,9 +36,8 @@ def _influence(model: Any, batch: dict[str, Any], visibility: Visibility) -> flo
     return float((_answer_logits(model, {**batch, "pixel_values": other}, visibility) - before).abs().max())
 
 
-@pytest.mark.parametrize("kernel", KERNELS)
-def test_without_latents_the_image_has_no_influence_at_all(lab: Any, case: Any, kernel: str) -> None:
-    model = case.model(lab, kernel)
+def test_without_latents_the_image_has_no_influence_at_all(lab: Any, shared_model: Any) -> None:
+    model = shared_model
     for shape in SHAPES:
         batch = lab.batch(model, [lab.records[shape]], drop=True)
         assert not bool((batch["roles"] == Role.LATENT).any())
@@ -47,34 +45,29 @@ def test_without_latents_the_image_has_no_influence_at_all(lab: Any, case: Any, 
         assert _influence(model, batch, CAUSAL) > 1e-3, shape
 
 
-@pytest.mark.parametrize("kernel", KERNELS)
-def test_nor_in_a_padded_batch(lab: Any, case: Any, kernel: str) -> None:
-    model = case.model(lab, kernel)
+def test_nor_in_a_padded_batch(lab: Any, shared_model: Any) -> None:
+    model = shared_model
     for side in ("right", "left"):
         batch = lab.batch(model, list(lab.records.values()), side, drop=True)
         assert _influence(model, batch, BOTTLENECK) == 0.0, side
 
 
-@pytest.mark.parametrize("kernel", KERNELS)
 @pytest.mark.parametrize("pair", sorted(BOTTLENECK.blocked))
-def test_one_pair_less_and_the_image_is_seen(
-    lab: Any, case: Any, kernel: str, pair: tuple[Role, Role]
-) -> None:
-    model = case.model(lab, kernel)
+def test_one_pair_less_and_the_image_is_seen(lab: Any, shared_model: Any, pair: tuple[Role, Role]) -> None:
+    model = shared_model
     batch = lab.batch(model, [lab.records["one image"]], drop=True)
     leaky = replace(BOTTLENECK, blocked=BOTTLENECK.blocked - {pair})
     assert _influence(model, batch, leaky) > 1e-3
 
 
-def test_with_latents_the_image_is_seen_through_them(lab: Any, latent_case: Any) -> None:
-    model = latent_case.model(lab)
+def test_with_latents_the_image_is_seen_through_them(lab: Any, shared_latent_model: Any) -> None:
+    model = shared_latent_model
     batch = lab.batch(model, [lab.records["one image"]])
     assert _influence(model, batch, BOTTLENECK) > 1e-3
 
 
-@pytest.mark.parametrize("kernel", KERNELS)
-def test_gradients_of_the_answer_do_not_reach_the_image(lab: Any, case: Any, kernel: str) -> None:
-    model = case.model(lab, kernel)
+def test_gradients_of_the_answer_do_not_reach_the_image(lab: Any, shared_model: Any) -> None:
+    model = shared_model
     batch = lab.batch(model, [lab.records["two images"]], drop=True)
     features = model.features(batch).requires_grad_(True)
     hidden = model.hidden(batch, features, Stage("s", BOTTLENECK))
@@ -83,14 +76,13 @@ def test_gradients_of_the_answer_do_not_reach_the_image(lab: Any, case: Any, ker
     assert float(features.grad.abs().max()) == 0.0
 
 
-@pytest.mark.parametrize("kernel", KERNELS)
-def test_blind_latents_do_not_see_the_prompt(lab: Any, latent_case: Any, kernel: str) -> None:
+def test_blind_latents_do_not_see_the_prompt(lab: Any, shared_latent_model: Any) -> None:
     """All words change, images first: their rows would see nothing of the prompt but the turn's header."""
-    model = latent_case.model(lab, kernel)
+    model = shared_latent_model
     batch = lab.batch(model, [lab.records["one image"]])
     latent, image = batch["roles"] == Role.LATENT, batch["roles"] == Role.IMAGE
     words = (batch["roles"] == Role.PROMPT) & (image.int().cumsum(1) > 0)
-    if latent_case.options.get("place") == "before":
+    if getattr(model.reasoner.config, "place", "") == "before":
         words = words & (latent.int().cumsum(1) == 0)
     changed = {**batch, "input_ids": torch.where(words, batch["input_ids"] % 256 + 300, batch["input_ids"])}
     assert bool(words.any())

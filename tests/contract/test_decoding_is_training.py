@@ -43,8 +43,8 @@ def _forward(model: Any, sample: Any, stage: Stage) -> tuple[Tensor, Tensor]:
 
 
 @pytest.mark.parametrize("visibility", [CAUSAL, BOTTLENECK, ANSWER_ONLY], ids=lambda v: v.name)
-def test_decoding_with_a_cache_is_one_forward(lab: Any, case: Any, visibility: Visibility) -> None:
-    model, records = case.model(lab), list(lab.records.values())
+def test_decoding_with_a_cache_is_one_forward(lab: Any, mask_model: Any, visibility: Visibility) -> None:
+    model, records = mask_model, list(lab.records.values())
     stage = Stage("s", visibility)
     written = generate(model, lab.batch(model, records, "left", answer=False), stage, LENGTH)
     prompts = lab.encode(model, records, answer=False)
@@ -60,9 +60,9 @@ def test_decoding_with_a_cache_is_one_forward(lab: Any, case: Any, visibility: V
         assert torch.allclose(row.latents, latents, atol=1e-5)
 
 
-def test_the_encoders_answer_has_the_positions_of_decoding(lab: Any, case: Any) -> None:
+def test_the_encoders_answer_has_the_positions_of_decoding(lab: Any, mask_model: Any) -> None:
     """Answer tokens count on by one on all axes, as the decoding loop does."""
-    model = case.model(lab)
+    model = mask_model
     for sample in lab.encode(model, list(lab.records.values())):
         after = sample.positions[:, sample.prompt_length - 1 :]
         assert torch.equal(after - after[:, :1], torch.arange(after.shape[1]).expand(3, -1))

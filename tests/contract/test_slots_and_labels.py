@@ -26,8 +26,8 @@ def _latents_of_layout(model: Any, record: Any, visual: int) -> int:
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_roles_are_those_of_the_layout(lab: Any, case: Any, shape: str) -> None:
-    model, record = case.model(lab), lab.records[shape]
+def test_roles_are_those_of_the_layout(lab: Any, mask_model: Any, shape: str) -> None:
+    model, record = mask_model, lab.records[shape]
     sample = lab.encode(model, [record])[0]
     counts = [model.processor.visual_tokens(row) for row in sample.grid]
     assert len(set(counts)) == 1
@@ -38,8 +38,8 @@ def test_roles_are_those_of_the_layout(lab: Any, case: Any, shape: str) -> None:
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_only_the_answer_and_its_end_have_labels(lab: Any, case: Any, shape: str) -> None:
-    model, record = case.model(lab), lab.records[shape]
+def test_only_the_answer_and_its_end_have_labels(lab: Any, mask_model: Any, shape: str) -> None:
+    model, record = mask_model, lab.records[shape]
     sample = lab.encode(model, [record])[0]
     answer = sample.roles == Role.ANSWER
     assert torch.equal(sample.labels, torch.where(answer, sample.ids, IGNORED))
@@ -50,8 +50,8 @@ def test_only_the_answer_and_its_end_have_labels(lab: Any, case: Any, shape: str
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_the_prompt_alone_is_the_sample_up_to_the_answer(lab: Any, case: Any, shape: str) -> None:
-    model, record = case.model(lab), lab.records[shape]
+def test_the_prompt_alone_is_the_sample_up_to_the_answer(lab: Any, mask_model: Any, shape: str) -> None:
+    model, record = mask_model, lab.records[shape]
     whole = lab.encode(model, [record])[0]
     prompt = lab.encode(model, [record], answer=False)[0]
     length = whole.prompt_length
@@ -60,8 +60,8 @@ def test_the_prompt_alone_is_the_sample_up_to_the_answer(lab: Any, case: Any, sh
     assert torch.equal(prompt.positions, whole.positions[:, :length])
 
 
-def test_latent_ids_are_never_predicted(lab: Any, case: Any) -> None:
-    model = case.model(lab)
+def test_latent_ids_are_never_predicted(mask_model: Any) -> None:
+    model = mask_model
     logits = model.logits(torch.randn(3, model.backbone.width))
     silent = [t.text for t in model.reasoner.tokens() if not t.sampled]
     ids = [*model.processor.tokenizer.convert_tokens_to_ids(silent), *model.processor.never_sampled]

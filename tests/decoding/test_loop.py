@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import shutil
 from typing import Any
 
 import pytest
 import torch
 
 from latentvr.attention.roles import Role
-from latentvr.attention.visibility import BOTTLENECK, CAUSAL
+from latentvr.attention.visibility import BOTTLENECK, CAUSAL, Visibility
 from latentvr.decoding.loop import generate
 from latentvr.reasoners.base import Stage
 
 STAGE = Stage("test", CAUSAL)
+needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="flex attention on a CPU needs g++")
 
 
 def _prompts(lab: Any, model: Any, *names: str, drop: bool = False) -> dict[str, Any]:
@@ -94,6 +96,23 @@ def test_strict_decoding_without_latents_is_blind(lab: Any, family: str) -> None
     assert [(row.ids, row.log_probs) for row in one] == [(row.ids, row.log_probs) for row in two]
     seeing = generate(model, other, STAGE, 5)
     assert [row.log_probs for row in generate(model, batch, STAGE, 5)] != [row.log_probs for row in seeing]
+
+
+@pytest.mark.usefixtures("fresh_compiler")
+@pytest.mark.parametrize("visibility", [CAUSAL, BOTTLENECK], ids=lambda v: v.name)
+@pytest.mark.parametrize("kernel", ["two_pass", "varlen", pytest.param("flex", marks=needs_compiler)])
+def test_every_kernel_decodes_as_the_mask_does(
+    lab: Any, family: str, kernel: str, visibility: Visibility
+) -> None:
+    """Rows of several lengths: a kernel that loses padding or visibility in a step writes other scores."""
+    stage = Stage("test", visibility)
+    found = []
+    for name in (kernel, "mask"):
+        model = lab.model(family, "livr", name, latents=4)
+        found.append(generate(model, _prompts(lab, model), stage, 4))
+    for row, wanted in zip(*found, strict=True):
+        assert row.ids == wanted.ids
+        assert row.log_probs == pytest.approx(wanted.log_probs, abs=1e-4)
 
 
 def test_the_batch_is_left_as_it_was(lab: Any, family: str) -> None:

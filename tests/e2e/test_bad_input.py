@@ -224,7 +224,7 @@ CASES: list[tuple[list[str], str]] = [
     ),
     ([*TRAIN, "model.path=F/other", "train.output_dir=N/new"], "error: expected a model type of …"),
     (
-        ["eval", "F/half"],
+        ["eval", "F/half", "data.source=toy", "data.toy.test=1"],
         "error: expected a model folder or a reachable hub id at model.path, got 'F/half' (…",
     ),
     (

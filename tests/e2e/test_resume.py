@@ -33,6 +33,11 @@ KINDS: dict[str, list[str]] = {
     "language": ["optim.trainable=language"],
     "lora, then language": ["optim.trainable=lora", "stages.causal.trainable=language"],
     "bfloat16 language": ["optim.trainable=language", "model.dtype=bfloat16"],
+    "bfloat16 lora, then all": [
+        "optim.trainable=lora",
+        "stages.causal.trainable=all",
+        "model.dtype=bfloat16",
+    ],
     "rare log lines": ["optim.trainable=lora", "log.every=3"],
 }
 
@@ -48,8 +53,9 @@ KILLS: dict[str, tuple[str, tuple[str, str, int], int | None]] = {
     "inside stage 2, language": ("language", ("open", "metrics.jsonl", 17), 10),
     "inside stage 2, merged": ("lora, then language", ("open", "metrics.jsonl", 17), 10),
     "inside stage 2, bfloat16": ("bfloat16 language", ("open", "metrics.jsonl", 17), 10),
+    "inside stage 2, all": ("bfloat16 lora, then all", ("open", "metrics.jsonl", 17), 10),
     "between rare log lines": ("rare log lines", ("os.rename", "step-14.partial", 1), 13),
-    "inside an accumulation window": ("lora", ("open", ".png", 25), 4),
+    "inside an accumulation window": ("lora", ("open", ".png", 21), 4),
     "while a checkpoint is written": ("lora", ("open", "step-6.partial/run_state", 1), 4),
     "before a checkpoint has its name": ("lora", ("os.rename", "step-12.partial", 1), 10),
     "before the best checkpoint is linked": ("lora", ("os.symlink", "step-13", 1), 13),

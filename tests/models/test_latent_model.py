@@ -88,7 +88,7 @@ def test_cached_features_are_the_towers_own(lab: Any, family: str) -> None:
     batch, stage = collate(samples, 0), Stage("s", CAUSAL)
     alone = [model.backbone.encode_images(s.pixel_values, s.grid) for s in samples]
     before = model.hidden(batch, model.features(batch), stage)
-    cache_features(model, samples, batch_size=3)
+    cache_features(model, samples, patches_at_once=130)
     assert [s.pixel_values for s in samples] == [None] * 4
     for sample, features in zip(samples, alone, strict=True):
         assert sample.features.shape == features.shape

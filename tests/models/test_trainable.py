@@ -59,6 +59,50 @@ def test_from_adapters_to_the_language_model_nothing_is_lost(lab: Any, family: s
     assert float((adapted - merged).abs().max()) < 1e-4
 
 
+@torch.no_grad()
+def test_merging_into_half_precision_keeps_what_adapters_learned(lab: Any, family: str) -> None:
+    """In bfloat16 a weight has 8 bits: a merged difference would be rounded to what is left of them."""
+    model, generator = lab.model(family).to(torch.bfloat16), torch.Generator().manual_seed(0)
+    set_trainable(model, "lora", LORA)
+    layers = {n: m for n, m in model.backbone.language_model.named_modules() if hasattr(m, "lora_A")}
+    before, learned = {}, {}
+    for name, layer in layers.items():
+        down, up = layer.lora_A["default"].weight, layer.lora_B["default"].weight
+        assert {down.dtype, up.dtype} == {torch.float32}
+        up.copy_(torch.randn(up.shape, generator=generator) * 1e-3)
+        before[name] = layer.base_layer.weight.float()
+        learned[name] = up @ down * LORA.alpha / LORA.r
+    set_trainable(model, "language", LORA)
+    for name, wanted in learned.items():
+        found = model.backbone.language_model.get_submodule(name).weight - before[name]
+        assert float((found - wanted).norm() / wanted.norm()) < 1e-3, name
+
+
+@pytest.mark.parametrize("before", ["language", "lora"])
+def test_all_trains_everything_in_float32(lab: Any, family: str, before: Any) -> None:
+    model = lab.model(family, "livr", latents=2)
+    model.base.to(torch.bfloat16)  # token rows are in float32 from the start
+    set_trainable(model, before, LORA)
+    set_trainable(model, "all", LORA)
+    assert not isinstance(model.base, PeftModel)
+    assert {p.dtype for p in model.parameters()} == {torch.float32}
+    assert [name for name, p in model.named_parameters() if not p.requires_grad] == []
+    batch = lab.batch(model, [lab.records["two images"]])
+    model(batch, Stage("s", CAUSAL))["ce"].total.backward()
+    tower = dict(model.backbone.vision_tower.named_parameters())
+    assert [name for name, p in tower.items() if p.grad is None or not p.grad.any()] == []
+
+
+def test_features_of_a_frozen_tower_keep_no_gradients(lab: Any, family: str) -> None:
+    model = lab.model(family)
+    batch = lab.batch(model, [lab.records["one image"]])
+    for kind, keeps in (("language", False), ("all", True), ("language", False)):
+        set_trainable(model, kind, LORA)
+        assert model.features(batch).requires_grad is keeps
+        with torch.no_grad():
+            assert not model.features(batch).requires_grad
+
+
 def test_a_tied_head_trains_once_with_the_embedding(lab: Any, family: str) -> None:
     model = lab.model(family)
     set_trainable(model, "language", LORA)

@@ -39,6 +39,7 @@ WANTED: dict[str, dict[str, Any]] = {
     "epochs 6 + 4": {"epochs": [6, 4]},
     "epochs 8 + 2": {"epochs": [8, 2]},
     "stage 2 trains the whole language model, at a tenth of the rate": {"trains": ["lora", "language"]},
+    "stage 2 unfreezes everything, vision tower and projector too": {"trains": ["lora", "all"]},
     "a rate of their own for the latent rows": {},
     "strict decoding: at test too, the image is seen through the latents alone": {},
 }  # fmt: skip

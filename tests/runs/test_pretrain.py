@@ -17,7 +17,7 @@ from latentvr.data.toy import COLOURS, scene
 from latentvr.errors import RecipeError, UserError
 from latentvr.models import tiny
 from latentvr.models.load import ASSETS, TINY_BACKBONE, load_model, load_stock
-from latentvr.runs.pretrain import Pretraining, pretrain, save_backbone
+from latentvr.runs.pretrain import Pretraining, pretrain, rebuild, save_backbone
 from latentvr.runs.pretrain_language import answer_accuracy, shuffled_batches
 from latentvr.runs.pretrain_pairs import draw_pairs
 from latentvr.runs.pretrain_vision import cell_labels, cell_pixels
@@ -131,6 +131,29 @@ def test_an_unknown_family_is_refused() -> None:
 def test_wrong_settings_are_named(override: str, key: str) -> None:
     with pytest.raises(RecipeError, match=rf"expected settings of the pretraining, got: .*, key {key}; fix"):
         load_pretraining(None, [override])
+
+
+OVERRIDES = [
+    "validation=2", "vision.steps=2", "vision.batch_size=2", "vision.plain_images=1", "vision.plain_pool=1",
+    "language.samples=2", "language.task_samples=1", "language.pairs=3", "language.cycles=1", "language.epochs=1",
+]  # fmt: skip
+
+
+def test_rebuilding_takes_overrides(tmp_path: Path) -> None:
+    told: list[str] = []
+    folder = rebuild(tmp_path, told.append, OVERRIDES)
+    settings = json.loads((folder / "pretraining.json").read_text(encoding="utf-8"))["settings"]
+    assert settings == dataclasses.asdict(load_pretraining(RECIPE, OVERRIDES))
+    assert settings["vision"]["steps"] == 2
+    assert told[-1] == f"tiny backbone: {folder}"
+
+
+def test_rebuilding_refuses_wrong_overrides(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"key visoin; fix") as error:
+        rebuild(tmp_path, [].append, ["visoin.steps=3"])
+    assert error.value.exit_code == 2
+    assert "\n" not in str(error.value)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_recipe_is_that_of_the_shipped_weights() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -22,6 +24,39 @@ def make(root: Path, step: int) -> Path:
     partial = root / f"step-{step}.partial"
     checkpoint.write_aside(partial, fill)
     return checkpoint.seal(partial)
+
+
+@pytest.mark.parametrize("moment", ["step-3", "step-3.partial"])
+def test_a_checkpoint_written_again_is_there_whole_at_any_moment(moment: str, tmp_path: Path) -> None:
+    """Dies right before either rename: the old folder or the new one is whole, and saving works again."""
+    code = f"""
+import os, sys
+from pathlib import Path
+from latentvr.trainers import checkpoint
+
+def fill(folder):
+    (folder / "weights.bin").write_bytes(b"new")
+    (folder / checkpoint.STATE).write_text("{{}}")
+
+def die(event, arguments):
+    if event == "os.rename" and Path(arguments[0]).name == {moment!r}:
+        os._exit(9)
+
+sys.addaudithook(die)
+partial = Path({str(tmp_path)!r}) / "step-3.partial"
+checkpoint.write_aside(partial, fill)
+checkpoint.seal(partial)
+"""
+    make(tmp_path, 3)
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 9
+    whole = [folder for folder in tmp_path.iterdir() if (folder / checkpoint.MARKER).is_file()]
+    for folder in whole:
+        checkpoint.verify(folder)
+    assert "step-3.partial" in [folder.name for folder in whole]
+    assert len(whole) == 2
+    checkpoint.verify(make(tmp_path, 3))
+    checkpoint.prune(tmp_path, 5)
+    assert [folder.name for folder in tmp_path.iterdir()] == ["step-3"]
 
 
 FILES = ["weights.bin", checkpoint.STATE, "part/more.txt", checkpoint.MARKER]

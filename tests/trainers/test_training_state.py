@@ -96,9 +96,12 @@ def test_a_file_of_another_kind_is_refused_in_one_sentence(name: str, content: b
     with pytest.raises(CheckpointError) as error:
         load()
     assert "\n" not in str(error.value)
+    assert str(error.value).endswith("; fix: resume from another checkpoint")
 
 
 def test_the_generators_of_a_missing_rank_are_refused(tmp_path: Path) -> None:
     save_generators(tmp_path, 0)
-    with pytest.raises(CheckpointError, match=r"^expected the generators of rank 1, got: "):
+    with pytest.raises(
+        CheckpointError, match=r"^expected the generators of rank 1, .* the number of processes"
+    ):
         load_generators(tmp_path, 1)
