@@ -18,7 +18,7 @@ def run(out: Path, overrides: Sequence[str], *, rebuild_backbone: bool) -> None:
     if rebuild_backbone:
         from latentvr.runs.pretrain import rebuild
 
-        rebuild(out, console.print)
+        rebuild(out, console.print, overrides)
         return
     from latentvr.runs.demo import accuracy_table, demo, plain_words, usage_tables
 

@@ -137,7 +137,7 @@ CASES: list[tuple[list[str], str]] = [
             "stages.causal.trainable=lora",
             "train.output_dir=N/new",
         ],
-        "error: command line stages.causal.trainable: expected language after a stage that trains the language model, got lora; fix: set it to language, or move the stage before the other",
+        "error: command line stages.causal.trainable: expected language or all after a stage that trains the language model, got lora; fix: set it to language, or move the stage before the other",
     ),
     # records
     (
