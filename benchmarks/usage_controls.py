@@ -1,6 +1,6 @@
 """The usage checks of LIVR beside its controls, on the tiny backbone: accuracy by condition, mean over seeds.
 
-Run: python benchmarks/usage_controls.py [--seeds 42] [--task similarity] [KEY=VALUE ...]
+Run: python benchmarks/usage_controls.py [KEY=VALUE ...] [--task similarity] [--seeds 42 43 44]
 
 Every arm sees the same samples for the same number of epochs in the same two learning-rate cycles; only the
 latents and the masks differ. Seeds change weights and order, not the test samples.

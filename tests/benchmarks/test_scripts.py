@@ -1,0 +1,37 @@
+"""Every benchmark that a page names runs, on little work; no figure is checked."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+#: Arguments that make a script quick.
+QUICK = {
+    "attention.py": ["--repeats", "1", "--widths", "128", "--lengths", "128"],
+    "loss_memory.py": ["--width", "64", "--rows", "2000", "--length", "128"],
+    "usage_controls.py": ["data.toy.train=25", "data.toy.validation=4", "data.toy.test=4", "--seeds", "1"],
+}
+
+
+def documented() -> list[str]:
+    pages = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
+    found = {c for page in pages for c in re.findall(r"^python (benchmarks/\S+)", page.read_text(), re.M)}
+    return sorted(found)
+
+
+def test_documented_scripts_are_those_of_the_folder() -> None:
+    assert documented() == sorted(f"benchmarks/{p.name}" for p in (ROOT / "benchmarks").glob("[!_]*.py"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("script", documented())
+def test_a_documented_benchmark_runs(script: str) -> None:
+    command = [sys.executable, script, *QUICK[Path(script).name]]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("\n") >= 3
