@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
 
+import torch
 from omegaconf import MISSING, OmegaConf
 
 from latentvr.config.load import Resolved, load
@@ -80,6 +81,9 @@ def shipped_arms() -> list[Arm]:
 def demo(out: Path, overrides: list[str], say: Say) -> tuple[list[Result], Path]:
     """Train and measure all arms; arms that are finished in `out` are only measured.
 
+    It runs on one CPU thread: more make nothing faster at this size, and their number would change the
+    figures by rounding.
+
     Args:
         out: folder of the demo; one run folder per arm.
         overrides: settings on top of the recipes'.
@@ -88,18 +92,25 @@ def demo(out: Path, overrides: list[str], say: Say) -> tuple[list[Result], Path]
     Returns:
         The results, and the path of `report.html`.
     """
-    results = []
-    for arm in shipped_arms():
-        folder = out / arm.name.lower().replace(" ", "-")
-        resolved = load(recipe_file(arm.recipe), [*overrides, f"train.output_dir={folder}"])
-        again = (folder / RESOLVED).is_file()
-        if not again:
-            require(resolved)
-        say(f"{arm.name}: {'training' if arm.trained else 'measuring'} ({arm.recipe})")
-        model = trained_model(resolved, again) if arm.trained else build_model(resolved.recipe)
-        results.append(measure(arm, model, resolved, folder if arm.trained else None))
-    report = write_report(out / "report.html", demo_report(results))
-    return results, report
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        results = [run_arm(arm, out, overrides, say) for arm in shipped_arms()]
+    finally:
+        torch.set_num_threads(threads)
+    return results, write_report(out / "report.html", demo_report(results))
+
+
+def run_arm(arm: Arm, out: Path, overrides: list[str], say: Say) -> Result:
+    """Train an arm, or find it trained, and measure it."""
+    folder = out / arm.name.lower().replace(" ", "-")
+    resolved = load(recipe_file(arm.recipe), [*overrides, f"train.output_dir={folder}"])
+    again = (folder / RESOLVED).is_file()
+    if not again:
+        require(resolved)
+    say(f"{arm.name}: {'training' if arm.trained else 'measuring'} ({arm.recipe})")
+    model = trained_model(resolved, again) if arm.trained else build_model(resolved.recipe)
+    return measure(arm, model, resolved, folder if arm.trained else None)
 
 
 def trained_model(resolved: Resolved, again: bool) -> LatentModel:
