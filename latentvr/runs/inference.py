@@ -174,7 +174,7 @@ def find_checkpoint(path: Path) -> Path | None:
 
 
 def _kept(run: Path) -> Path:
-    """The checkpoint that a run gives, or the newest one of an unfinished run; refused where there is none."""
+    """The checkpoint that a run gives, or the newest of an unfinished run; none is refused."""
     named = [run / "checkpoints" / name for name in (settings_of(run).recipe.train.keep, "last")]
     found = next((link.resolve() for link in named if link.exists()), None)
     folder = found or checkpoint.latest(run / "checkpoints")
