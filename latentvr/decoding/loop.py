@@ -51,7 +51,8 @@ def generate(model: LatentModel, batch: Batch, stage: Stage, max_new_tokens: int
     hidden = prompt_BSD[:, -1]
     key_roles = batch["roles"]
     position = batch["position_ids"][:, :, -1:] + 1
-    end = model.processor.tokenizer.eos_token_id
+    ends = model.end_ids
+    end, stops = ends[0], torch.tensor(ends, device=hidden.device)
     done = torch.zeros(len(key_roles), dtype=torch.bool, device=hidden.device)
     ids: list[Tensor] = []
     log_probs: list[Tensor] = []
@@ -59,7 +60,7 @@ def generate(model: LatentModel, batch: Batch, stage: Stage, max_new_tokens: int
         scores, best = model.logits(hidden).log_softmax(-1).max(-1)
         ids.append(torch.where(done, end, best))
         log_probs.append(scores)
-        done = done | (ids[-1] == end)
+        done = done | torch.isin(ids[-1], stops)
         if len(ids) >= max_new_tokens or bool(done.all()):
             break
         key_roles = torch.cat([key_roles, torch.full_like(key_roles[:, :1], int(Role.ANSWER))], 1)
@@ -67,16 +68,16 @@ def generate(model: LatentModel, batch: Batch, stage: Stage, max_new_tokens: int
         embeds = model.backbone.embed(ids[-1][:, None])
         hidden = model.backbone.decode(embeds, position, AttentionInputs(mask), cache=cache)[:, -1]
         position = position + 1
-    return _rows(ids, log_probs, end, prompt_BSD, batch["roles"] == Role.LATENT)
+    return _rows(ids, log_probs, ends, prompt_BSD, batch["roles"] == Role.LATENT)
 
 
 def _rows(
-    ids: list[Tensor], log_probs: list[Tensor], end: int, prompt_BSD: Tensor, latent_BS: Tensor
+    ids: list[Tensor], log_probs: list[Tensor], ends: list[int], prompt_BSD: Tensor, latent_BS: Tensor
 ) -> list[Written]:
     """Cut each row at its end token."""
     written, scores = torch.stack(ids, 1).tolist(), torch.stack(log_probs, 1).tolist()
     out = []
     for i, row in enumerate(written):
-        length = row.index(end) if end in row else len(row)
+        length = next((n for n, token in enumerate(row) if token in ends), len(row))
         out.append(Written(row[:length], scores[i][:length], prompt_BSD[i, latent_BS[i]]))
     return out

@@ -63,6 +63,13 @@ class LatentModel(nn.Module):
         """Id of the visual placeholder."""
         return self.processor.image_token_id
 
+    @property
+    def end_ids(self) -> list[int]:
+        """Ids that end an answer: the tokenizer's end of turn first, then those of the generation config."""
+        own: Any = self.backbone.model.generation_config.eos_token_id
+        others = [] if own is None else own if isinstance(own, list) else [own]
+        return list(dict.fromkeys([self.processor.tokenizer.eos_token_id, *others]))
+
     def features(self, batch: Batch) -> Tensor | None:
         """Visual features (F, N, D) of a batch: cached, or encoded, with gradients if the tower trains."""
         if "features" in batch:

@@ -58,6 +58,17 @@ def test_rows_end_on_their_own(lab: Any, family: str) -> None:
     assert second.log_probs == free[1].log_probs
 
 
+def test_an_end_id_of_the_generation_config_ends_a_row_too(lab: Any, family: str) -> None:
+    model = lab.model(family)
+    batch = _prompts(lab, model, "one image", "two images")
+    free = generate(model, batch, STAGE, 5)
+    end = next(i for i in free[0].ids if i not in free[1].ids)
+    model.backbone.model.generation_config.eos_token_id = [model.processor.tokenizer.eos_token_id, end]
+    first, second = generate(model, batch, STAGE, 5)
+    assert first.ids == free[0].ids[: free[0].ids.index(end)]
+    assert second.ids == free[1].ids
+
+
 def test_log_probs_are_natural_and_of_the_tokens_written(lab: Any, family: str) -> None:
     model = lab.model(family)
     batch = _prompts(lab, model, "one image")
