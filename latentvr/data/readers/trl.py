@@ -1,6 +1,6 @@
 """TRL's conversational vision rows: "messages", "prompt" with "completion", or "prompt" for GRPO.
 
-See https://huggingface.co/docs/trl/dataset_formats. Contents are strings, or lists of parts
+The formats are described in TRL's documentation under "Dataset formats". Contents are strings, or lists of parts
 {"type": "image"} and {"type": "text", "text": …}; an image part becomes an `<image>` mark.
 """
 
