@@ -1,6 +1,6 @@
 """TRL's conversational vision rows: "messages", "prompt" with "completion", or "prompt" for GRPO.
 
-The formats are described in TRL's documentation under "Dataset formats". Contents are strings, or lists of parts
+TRL describes them in its documentation under "Dataset formats". Contents are strings, or lists of parts
 {"type": "image"} and {"type": "text", "text": …}; an image part becomes an `<image>` mark.
 """
 
