@@ -28,6 +28,7 @@ from latentvr.config.schema import ModelConfig
 from latentvr.data.processor import first_line
 from latentvr.errors import CheckpointError
 from latentvr.models.latent_model import LatentModel
+from latentvr.models.token_rows import TokenRows
 
 CARD = "latentvr.json"
 ADAPTER = "adapter_model.safetensors"
@@ -50,7 +51,8 @@ def save_weights(model: LatentModel, folder: Path, config: ModelConfig) -> None:
         _save_language(model, folder)
     else:
         kind = "tokens"
-        _save_rows(model, folder)
+        if model.rows is not None:
+            _save_rows(model.rows, model, folder)
     modules = {k: v.contiguous() for k, v in model.extra.state_dict().items()}
     if modules:
         save_file(modules, folder / MODULES)
@@ -92,16 +94,15 @@ def _save_adapters(model: LatentModel, folder: Path) -> None:
     config.save_pretrained(str(folder))
 
 
-def _save_rows(model: LatentModel, folder: Path) -> None:
+def _save_rows(token_rows: TokenRows, model: LatentModel, folder: Path) -> None:
     """Write a PEFT folder with token rows alone."""
-    assert model.rows is not None  # noqa: S101 - `set_trainable` refuses a model with nothing to train
-    rows = model.rows.rows.detach()
+    rows = token_rows.rows.detach()
     state = {_ONLY_ROWS: rows}
     if model.backbone.model.config.tie_word_embeddings:
         state[_ONLY_ROWS_HEAD] = rows.clone()
     save_file(state, folder / ADAPTER, metadata={"format": "pt"})
     config = TrainableTokensConfig(
-        token_indices=model.rows.get_buffer("ids").tolist(),
+        token_indices=token_rows.get_buffer("ids").tolist(),
         target_modules=["embed_tokens"],
         inference_mode=True,
     )
@@ -159,7 +160,7 @@ def load_weights(model: LatentModel, folder: Path) -> None:
         if trains and card.get("vision_dtype") == "float32":
             model.backbone.vision_tower.float()
         _load_language(model, folder)
-    else:
+    elif card["weights"] == "lora" or card["tokens"]:
         _load_adapters(model, folder)
     if len(model.extra):
         model.extra.load_state_dict(_read(folder / MODULES))

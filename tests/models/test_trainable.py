@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,9 +10,10 @@ import torch
 from peft import PeftModel
 
 from latentvr.attention.visibility import CAUSAL
-from latentvr.config.schema import LoraConfig
+from latentvr.config.schema import LoraConfig, ModelConfig
 from latentvr.errors import RecipeError
 from latentvr.models.trainable import count_parameters, set_trainable
+from latentvr.models.weights import load_weights, save_weights
 from latentvr.reasoners.base import Stage
 
 LORA = LoraConfig(r=4, alpha=8, dropout=0.0)
@@ -126,3 +128,14 @@ def test_nothing_to_train_is_refused(lab: Any, family: str) -> None:
         "expected something to train, got nothing, at optim.trainable=tokens: the method has no token rows; "
         "fix: use optim.trainable=lora or language"
     )
+
+
+def test_modules_without_tokens_are_saved_and_loaded(lab: Any, family: str, tmp_path: Path) -> None:
+    """`tokens` trains the modules alone then; there are no rows to write."""
+    model, other = lab.model(family), lab.model(family)
+    for one in (model, other):
+        one.extra["head"] = torch.nn.Linear(4, 4)
+    set_trainable(model, "tokens", LORA)
+    save_weights(model, tmp_path, ModelConfig(path=family))
+    load_weights(other, tmp_path)
+    assert torch.equal(other.extra["head"].weight, model.extra["head"].weight)
