@@ -28,7 +28,7 @@ def check(path: Path, *, image_root: Path | None) -> None:
         typer.echo(f"row {bad.row} {bad.id}: {bad.sentence}")
     tasks = ", ".join(f"{task} {count}" for task, count in report.tasks.items())
     typer.echo(f"{path}: {report.format}, {report.n_rows} rows, {report.n_images} images; {tasks}")
-    if report.bad:
+    if not report.ok:
         raise RecordError(
             f"expected good rows alone, got {len(report.bad)} problems, at {path}; "
             "fix: mend the rows listed above"

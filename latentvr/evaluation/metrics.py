@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from math import sqrt
 from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
 
 from latentvr.data.printable import printable
 from latentvr.data.record import Record
-from latentvr.errors import RecordError, UserError
+from latentvr.errors import UserError
 from latentvr.evaluation.extract import expected_answer, extract, is_correct
 
 if TYPE_CHECKING:
@@ -42,40 +42,6 @@ class Prediction:
     def to_json(self) -> dict[str, Any]:
         """Give the prediction as JSON values."""
         return asdict(self)
-
-    @classmethod
-    def from_json(cls, row: Mapping[str, Any], where: str = "a prediction") -> Prediction:
-        """Make a prediction of JSON values.
-
-        Args:
-            row: as `to_json` gives it.
-            where: how an error message calls the row's place.
-
-        Returns:
-            The prediction.
-
-        Raises:
-            RecordError: a field is missing, unknown or of another type.
-        """
-        names = [field.name for field in fields(cls)]
-        good = set(row) == set(names) and all(isinstance(row[name], _TYPES[name]) for name in names)
-        if not good:
-            raise RecordError(
-                f"expected the fields {', '.join(names)} of a prediction, got {str(dict(row))[:120]}, "
-                f"at {where}; fix: write predictions with Prediction.to_json"
-            )
-        return cls(**row)
-
-
-_TYPES: dict[str, Any] = {
-    "id": str,
-    "task": str,
-    "text": str,
-    "answer": (str, type(None)),
-    "expected": str,
-    "correct": bool,
-    "failed": bool,
-}
 
 
 def judge(record: Record, text: str) -> Prediction:
