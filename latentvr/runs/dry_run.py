@@ -18,7 +18,6 @@ from latentvr.config.schema import ModelConfig, Recipe
 from latentvr.data import toy
 from latentvr.data.encode import EncodedSample, Encoder
 from latentvr.data.processor import Processor, load_processor
-from latentvr.data.record import Source
 from latentvr.errors import ModelError, UserError
 from latentvr.models import tiny
 from latentvr.models.load import family, load_config, local_path
@@ -140,7 +139,8 @@ def samples(resolved: Resolved, stock: Any, reasoner: LatentReasoner) -> Iterato
     except UserError as error:
         yield f"tokens per sample: not known, {error}"
         return
-    yield from token_counts(encode_first(source, processor, stock, reasoner, recipe))
+    encoder = encoder_of(stock, processor, reasoner, recipe)
+    yield from token_counts([encoder.encode(r, source.images(r)) for r in source.records[:SAMPLED]])
 
 
 def processor_of(config: ModelConfig) -> Processor:
@@ -153,15 +153,12 @@ def processor_of(config: ModelConfig) -> Processor:
     return processor
 
 
-def encode_first(
-    source: Source, processor: Processor, stock: Any, reasoner: LatentReasoner, recipe: Recipe
-) -> list[EncodedSample]:
-    """Encode the first records as training would."""
-    processor.add_tokens([token.text for token in reasoner.tokens()])
-    backbone = family(stock.config.model_type, recipe.model.path)(stock, "mask")
+def encoder_of(stock: Any, processor: Processor, reasoner: LatentReasoner, recipe: Recipe) -> Encoder:
+    """Encode as training would; of the model only its shape is asked, so that it may lie on the meta device."""
     tokens = reasoner.tokens()
-    encoder = Encoder(processor, reasoner.layout, tokens, backbone.positions, recipe.data.max_length)
-    return [encoder.encode(r, source.images(r)) for r in source.records[:SAMPLED]]
+    processor.add_tokens([token.text for token in tokens])
+    backbone = family(stock.config.model_type, recipe.model.path)(stock, "mask")
+    return Encoder(processor, reasoner.layout, tokens, backbone.positions, recipe.data.max_length)
 
 
 def token_counts(encoded: list[EncodedSample]) -> Iterator[str]:

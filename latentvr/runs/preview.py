@@ -6,10 +6,8 @@ import torch
 
 from latentvr.config.schema import Recipe
 from latentvr.data.dataset import EncodedDataset
-from latentvr.data.encode import Encoder
-from latentvr.models.load import family
 from latentvr.reasoners.registry import reasoner_class
-from latentvr.runs.dry_run import model_shape, processor_of
+from latentvr.runs.dry_run import encoder_of, model_shape, processor_of
 from latentvr.runs.sources import open_split
 
 
@@ -31,10 +29,5 @@ def dataset_of(recipe: Recipe) -> EncodedDataset:
     config, _ = model_shape(recipe.model)
     with torch.device("meta"):
         stock = AutoModelForImageTextToText.from_config(config)
-    backbone = family(config.model_type, recipe.model.path)(stock, "mask")
-    processor = processor_of(recipe.model)
-    processor.add_tokens([token.text for token in reasoner.tokens()])
-    encoder = Encoder(
-        processor, reasoner.layout, reasoner.tokens(), backbone.positions, recipe.data.max_length
-    )
+    encoder = encoder_of(stock, processor_of(recipe.model), reasoner, recipe)
     return EncodedDataset(open_split(recipe.data, "train"), encoder)
