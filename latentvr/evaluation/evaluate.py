@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 
@@ -16,8 +16,6 @@ from latentvr.evaluation.prompts import Prompts
 from latentvr.models.latent_model import LatentModel
 from latentvr.reasoners.base import Stage
 
-Progress = Callable[[int], None]
-
 
 @torch.no_grad()
 def answer_all(
@@ -26,7 +24,6 @@ def answer_all(
     visibility: Visibility,
     decode: DecodeConfig,
     batch_size: int,
-    progress: Progress | None = None,
 ) -> list[Prediction]:
     """Generate an answer for each prompt, in batches of similar length, and score it.
 
@@ -36,7 +33,6 @@ def answer_all(
         visibility: at test.
         decode: length limit.
         batch_size: prompts per forward pass.
-        progress: called with the number of finished samples after each batch.
 
     Returns:
         Predictions in the order of the records.
@@ -52,8 +48,6 @@ def answer_all(
             written = answer_batch(model, [sample for _, sample in part], stage, decode.max_new_tokens)
             for (i, _), row in zip(part, written, strict=True):
                 out[i] = judge(records[i], tokenizer.decode(row.ids, skip_special_tokens=True))
-            if progress:
-                progress(len(part))
     return [out[i] for i in range(len(records))]
 
 

@@ -6,7 +6,6 @@ alone), and with both, where nothing of the image is left and accuracy must fall
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from latentvr.attention.visibility import BOTTLENECK, Visibility, preset
@@ -46,7 +45,6 @@ def check_usage(
     model: LatentModel,
     source: Source,
     recipe: Recipe,
-    progress: Callable[[int], None] | None = None,
 ) -> dict[str, list[Prediction] | None]:
     """Run all conditions on the same records.
 
@@ -54,7 +52,6 @@ def check_usage(
         model: any method.
         source: the records and images.
         recipe: visibility and length of answers, batch size, longest prompt, whether features are kept.
-        progress: called with the number of records newly finished, after each batch.
 
     Returns:
         Predictions by the condition's name; None where it does not apply, because the method has no latents.
@@ -70,7 +67,5 @@ def check_usage(
             continue
         prompts = dropped if condition.drop_latents else whole
         seen = condition.visibility or preset(recipe.decode.visibility)
-        out[condition.name] = answer_all(
-            model, prompts, seen, recipe.decode, recipe.eval.batch_size, progress
-        )
+        out[condition.name] = answer_all(model, prompts, seen, recipe.decode, recipe.eval.batch_size)
     return out
