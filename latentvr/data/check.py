@@ -6,9 +6,10 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from latentvr.data.readers.detection import Format, open_stored, row_format
+from latentvr.data.readers.detection import Format
+from latentvr.data.readers.parts import open_parts
 from latentvr.data.readers.reading import ReadRow, rows
-from latentvr.data.readers.source import ImageShelf
+from latentvr.data.readers.source import open_picture
 from latentvr.errors import ImageError, RecordError
 
 
@@ -17,7 +18,7 @@ class BadRow:
     """A row that training would stop at.
 
     Attributes:
-        row: its number, from 1.
+        row: its number in its file, from 1.
         id: of the record, "" if the row has none.
         sentence: what is wrong, where, and how to mend it.
     """
@@ -61,7 +62,7 @@ def check(path: str | Path, image_root: str | Path | None = None) -> Report:
     """Read every row and open every image.
 
     Args:
-        path: JSONL, JSON, parquet, or a folder of `datasets`.
+        path: JSONL, JSON, parquet, a folder of `datasets`, or a meta file that names such files.
         image_root: as for `open_source`.
 
     Returns:
@@ -70,28 +71,25 @@ def check(path: str | Path, image_root: str | Path | None = None) -> Report:
     Raises:
         RecordError: the file as a whole cannot be read, or has no known format.
     """
-    stored = open_stored(path)
-    kind = row_format(stored)
-    shelf = ImageShelf(stored, image_root)
+    opened = open_parts(path, image_root)
     tasks: Counter[str] = Counter()
     splits: Counter[str] = Counter()
     answers: dict[str, Counter[str]] = {}
     bad: list[BadRow] = []
     n_rows = n_images = 0
-    for row in rows(stored, kind):
+    for row in rows(opened):
         n_rows += 1
-        problems, opened = _problems(row, shelf)
-        n_images += opened
+        problems, good = _problems(row, opened.root)
+        n_images += good
         bad.extend(BadRow(row.number, row.id, problem) for problem in problems)
         if not problems and not isinstance(row.result, RecordError):
             tasks[row.result.task] += 1
             splits[row.result.split] += 1
             answers.setdefault(row.result.task, Counter())[row.result.answer] += 1
     counted = {task: dict(sorted(counts.items())) for task, counts in sorted(answers.items())}
-    form = Format(stored.container, kind)
     return Report(
-        stored.path,
-        form,
+        opened.path,
+        opened.format,
         n_rows,
         n_images,
         tuple(bad),
@@ -101,14 +99,14 @@ def check(path: str | Path, image_root: str | Path | None = None) -> Report:
     )
 
 
-def _problems(row: ReadRow, shelf: ImageShelf) -> tuple[list[str], int]:
+def _problems(row: ReadRow, root: Path) -> tuple[list[str], int]:
     """Give what is wrong with a row, and how many of its images opened."""
     if isinstance(row.result, RecordError):
         return [str(row.result)], 0
     problems = []
     for name in row.result.images:
         try:
-            shelf.open(name, row.where)
+            open_picture(name, row.origin.part, root, row.origin.where)
         except (ImageError, RecordError) as error:
             problems.append(str(error))
     return problems, len(row.result.images) - len(problems)

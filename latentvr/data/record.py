@@ -41,6 +41,8 @@ class Record:
         question: the bare question, without choices.
         choices: texts of the options of a multiple-choice question.
         bboxes: regions of interest.
+        response: the assistant's whole turn as the data set writes it, where it is more than the
+            answer; "" otherwise. What region marks in it mean is the method's business.
         meta: anything else that the source knows.
     """
 
@@ -54,6 +56,7 @@ class Record:
     question: str = ""
     choices: tuple[str, ...] = ()
     bboxes: tuple[Box, ...] = ()
+    response: str = ""
     meta: dict[str, Any] = field(default_factory=dict)
 
 

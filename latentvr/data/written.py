@@ -20,5 +20,6 @@ def to_row(record: Record) -> dict[str, Any]:
         "question": record.question,
         "choices": list(record.choices),
         "bboxes": [{"image": box.image, "box": list(box.box)} for box in record.bboxes],
+        "response": record.response,
         "meta": record.meta,
     }

@@ -170,7 +170,7 @@ CASES: list[tuple[list[str], str]] = [
     ),
     (
         [*RECORDS, "data.train=F/no_answer.jsonl"],
-        "error: expected keys of a known format (answer with prompt or question; conversations; messages), got 'id', 'task', 'split', 'images', 'question', 'choices', 'prompt', 'answer_type', 'bboxes', 'meta', at no_answer.jsonl row 1; fix: see docs/data.md",
+        "error: expected keys of a known format (answer with prompt or question; conversations; messages; data_path), got 'id', 'task', 'split', 'images', 'question', 'choices', 'prompt', 'answer_type', 'bboxes', 'meta', at no_answer.jsonl row 1; fix: see docs/data.md",
     ),
     (
         [*RECORDS, "data.train=F/good.jsonl", "data.max_length=8"],

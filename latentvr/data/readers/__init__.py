@@ -1,4 +1,4 @@
-"""Readers of record files: the library's own form, LLaVA's and TRL's, detected and said in the log."""
+"""Readers of record files, and of lists of them; the format is detected and said in the log."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from latentvr.data.readers.tables import Table, datasets_folder, parquet
 from latentvr.errors import RecordError
 
 Container = Literal["jsonl", "json", "parquet", "datasets"]
-RowFormat = Literal["latentvr", "llava", "trl"]
+RowFormat = Literal["latentvr", "llava", "trl", "meta"]
 _CONTAINERS: tuple[str, ...] = get_args(Container)
 
 
@@ -23,7 +23,7 @@ class Format:
 
     Attributes:
         container: how rows are stored.
-        rows: what a row looks like.
+        rows: what a row looks like; a "meta" row names a file of rows.
     """
 
     container: Container
@@ -57,11 +57,13 @@ class Stored:
 
     Attributes:
         path: of the file or folder.
+        name: how errors name it.
         container: how rows are stored.
         tables: of parquet and `datasets`; empty for JSON.
     """
 
     path: Path
+    name: str
     container: Container
     tables: tuple[Table, ...]
 
@@ -76,18 +78,19 @@ class Stored:
         """
         if self.container in ("jsonl", "json"):
             lines = json_lines if self.container == "jsonl" else json_list
-            for number, value in lines(self.path):
-                yield RawRow(self.path.name, number, None, value)
+            for number, value in lines(self.path, self.name):
+                yield RawRow(self.name, number, None, value)
         for table in self.tables:
             for number, value in table.rows():
                 yield RawRow(table.file, number, table.split, value)
 
 
-def open_stored(path: str | Path) -> Stored:
+def open_stored(path: str | Path, name: str | None = None) -> Stored:
     """Open a file or folder of rows.
 
     Args:
         path: file or folder.
+        name: how errors shall name it; its own name by default.
 
     Returns:
         The opened file.
@@ -99,12 +102,13 @@ def open_stored(path: str | Path) -> Stored:
     if not found.exists():
         raise wrong("a file or folder of records", "none", found, "check the path")
     container = _container(found)
+    name = name or found.name
     tables: list[Table] = []
     if container == "parquet":
-        tables = parquet(found)
+        tables = parquet(found, name)
     elif container == "datasets":
-        tables = datasets_folder(found)
-    return Stored(found, container, tuple(tables))
+        tables = datasets_folder(found, name)
+    return Stored(found, name, container, tuple(tables))
 
 
 def detect(path: str | Path) -> Format:
@@ -162,5 +166,7 @@ def _judge(row: Mapping[str, Any], where: str) -> RowFormat:
         return "trl"
     if "answer" in row and ("prompt" in row or "question" in row):
         return "latentvr"
-    expected = "keys of a known format (answer with prompt or question; conversations; messages)"
+    if "data_path" in row:
+        return "meta"
+    expected = "keys of a known format (answer with prompt or question; conversations; messages; data_path)"
     raise wrong(expected, ", ".join(map(ascii, list(row)[:12])) or "no key", where, "see docs/data.md")

@@ -22,12 +22,14 @@ class Place:
         row: number of the row; lines and list items count from 1.
         split: split of the rows, if known.
         task: task of the rows.
+        group: name of the data set that they belong to, if known; their ids are unique in it.
     """
 
     file: str
     row: int
     split: str | None
     task: str
+    group: str | None = None
 
     def __str__(self) -> str:
         """Give "records.jsonl row 12"."""

@@ -12,12 +12,18 @@ _FIELDS = ("id", "task", "split", "image", "images", "answer_type", "question", 
 
 
 def foreign_record(
-    row: Mapping[str, Any], place: Place, prompt: str, answer: str, used: tuple[str, ...]
+    row: Mapping[str, Any],
+    place: Place,
+    prompt: str,
+    answer: str,
+    used: tuple[str, ...],
+    response: str = "",
 ) -> Record:
     """Make a record of a row whose prompt and answer have been found.
 
-    Fields that have our names are taken as ours; a missing id is made of file and row, a missing task is
-    the name of the file. All other columns go to `Record.meta`, where rewards find them.
+    Fields that have our names are taken as ours; a missing id is made of file and row, an id of a known
+    group is preceded by it, a missing task is the task of the place, and the split "val" is "validation".
+    All other columns go to `Record.meta`, where rewards find them.
 
     Args:
         row: the row.
@@ -25,6 +31,7 @@ def foreign_record(
         prompt: with its image marks.
         answer: of the assistant.
         used: keys that the prompt and the answer came from.
+        response: of the assistant, where it is more than the answer.
 
     Returns:
         The record, not yet validated.
@@ -38,11 +45,12 @@ def foreign_record(
     meta = row.get("meta") if isinstance(row.get("meta"), dict) else None
     if meta is None and row.get("meta") is not None:
         raise wrong('an object "meta"', shown(row["meta"]), place, "write meta as key and value")
+    split = text(row, "split", place, default=place.split or "train")
     rest = {key: value for key, value in row.items() if key not in (*_FIELDS, *used)}
     return Record(
         id=_identity(row, place),
         task=text(row, "task", place, default=place.task),
-        split=text(row, "split", place, default=place.split or "train"),
+        split="validation" if split == "val" else split,
         images=image_names(row, place),
         prompt=prompt,
         answer=answer,
@@ -50,13 +58,16 @@ def foreign_record(
         question=text(row, "question", place, default=""),
         choices=texts(row, "choices", place),
         bboxes=boxes(row, place),
+        response=response,
         meta={**rest, **(meta or {})},
     )
 
 
 def _identity(row: Mapping[str, Any], place: Place) -> str:
-    """Foreign ids are numbers now and then."""
+    """Foreign ids are numbers now and then, and unique within their data set alone."""
     value = row.get("id")
-    if isinstance(value, int) and not isinstance(value, bool):
-        return str(value)
-    return text(row, "id", place, default=f"{place.file}:{place.row}")
+    if value is None:
+        return f"{place.file}:{place.row}"
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    name = str(value) if whole else text(row, "id", place)
+    return f"{place.group}/{name}" if place.group else name

@@ -46,6 +46,7 @@ def from_row(row: Mapping[str, Any], place: Place) -> Record:
         question=question,
         choices=choices,
         bboxes=boxes(row, place),
+        response=_optional(row, "response", place),
         meta=_meta(row, place),
     )
 

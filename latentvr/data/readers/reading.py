@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from latentvr.data.readers import llava, own, trl
-from latentvr.data.readers.detection import Format, RawRow, RowFormat, Stored, open_stored, row_format
+from latentvr.data.readers.detection import Format, RawRow, RowFormat
 from latentvr.data.readers.fields import Place, shown, wrong
+from latentvr.data.readers.parts import Opened, Part, open_parts
 from latentvr.data.readers.validation import validate
 from latentvr.data.record import Record
 from latentvr.errors import RecordError
@@ -25,32 +26,50 @@ _PARSERS: dict[RowFormat, Callable[[Mapping[str, Any], Place], Record]] = {
 
 
 @dataclass(frozen=True)
+class Origin:
+    """Where a record comes from.
+
+    Attributes:
+        where: file and row, as errors name it.
+        part: the file.
+    """
+
+    where: str
+    part: Part
+
+
+@dataclass(frozen=True)
 class ReadRow:
     """The outcome of one row.
 
     Attributes:
-        where: file and row, as errors name it.
+        origin: file and row.
         number: of the row, from 1.
         id: as far as it can be told, else "".
         result: the record, or what is wrong.
     """
 
-    where: str
+    origin: Origin
     number: int
     id: str
     result: Record | RecordError
 
 
 def read(
-    path: str | Path, split: str | None = None, tasks: Collection[str] = (), limit: int | None = None
+    path: str | Path,
+    split: str | None = None,
+    tasks: Collection[str] = (),
+    limit: int | None = None,
+    image_root: str | Path | None = None,
 ) -> list[Record]:
     """Read the records of a file.
 
     Args:
-        path: JSONL, JSON, parquet, or a folder of `datasets`.
+        path: JSONL, JSON, parquet, a folder of `datasets`, or a meta file that names such files.
         split: keep the rows of this split; rows that name none belong to it (to "train" if None).
         tasks: keep the rows of these tasks; empty keeps all.
         limit: keep the first so many of those; later rows are then not looked at.
+        image_root: what the image folders of a meta file are relative to; None means its own folder.
 
     Returns:
         The kept records, in the order of the file.
@@ -58,31 +77,31 @@ def read(
     Raises:
         RecordError: the first bad row, or nothing was kept.
     """
-    records, _ = read_stored(open_stored(path), split, tasks, limit)
+    records, _ = read_opened(open_parts(path, image_root), split, tasks, limit)
     return records
 
 
-def read_stored(
-    stored: Stored, split: str | None = None, tasks: Collection[str] = (), limit: int | None = None
-) -> tuple[list[Record], dict[str, str]]:
-    """Read an opened file as `read` does; give also the place of each record by its id.
+def read_opened(
+    opened: Opened, split: str | None = None, tasks: Collection[str] = (), limit: int | None = None
+) -> tuple[list[Record], dict[str, Origin]]:
+    """Read opened files as `read` does; give also the origin of each record by its id.
 
     Args:
-        stored: the opened file.
+        opened: the opened files.
         split: as for `read`.
         tasks: as for `read`.
         limit: as for `read`.
 
     Returns:
-        The kept records, and file and row of each by its id.
+        The kept records, and the origin of each by its id.
 
     Raises:
         RecordError: the first bad row, or nothing was kept.
     """
     kept: list[Record] = []
-    places: dict[str, str] = {}
+    origins: dict[str, Origin] = {}
     seen: set[tuple[str, str]] = set()
-    for row in rows(stored, row_format(stored), split):
+    for row in rows(opened, split):
         if limit is not None and len(kept) >= limit:
             break
         if isinstance(row.result, RecordError):
@@ -90,58 +109,60 @@ def read_stored(
         seen.add((row.result.split, row.result.task))
         if (split is None or row.result.split == split) and (not tasks or row.result.task in tasks):
             kept.append(row.result)
-            places[row.id] = row.where
+            origins[row.id] = row.origin
     if not kept:
         expected = f"records of split {split or 'any'} and tasks {', '.join(sorted(tasks)) or 'any'}"
         got = ", ".join(f"{task} ({part})" for part, task in sorted(seen)[:20]) or "none"
-        raise wrong(expected, got, stored.path, "change the split or the tasks")
+        raise wrong(expected, got, opened.path, "change the split or the tasks")
     missing = set(tasks) - {record.task for record in kept}
     if missing and limit is None:
         expected = f"records of each task in {', '.join(sorted(tasks))}"
         raise wrong(
-            expected, f"none of {', '.join(sorted(missing))}", stored.path, "drop or correct the task"
+            expected, f"none of {', '.join(sorted(missing))}", opened.path, "drop or correct the task"
         )
-    return kept, places
+    return kept, origins
 
 
-def rows(stored: Stored, kind: RowFormat, split: str | None = None) -> Iterator[ReadRow]:
-    """Read every row, good or bad, and say in the log which format they have.
+def rows(opened: Opened, split: str | None = None) -> Iterator[ReadRow]:
+    """Read every row of every file, good or bad, and say in the log which formats they have.
 
     Args:
-        stored: the opened file.
-        kind: the format of its rows.
+        opened: the opened files.
         split: of rows that name none.
 
     Yields:
-        ReadRow: the outcome of each row.
+        ReadRow: the outcome of each row; a second row with the same id is a bad one.
     """
-    logger.info("%s: %s", stored.path, Format(stored.container, kind))
+    if opened.format.rows == "meta":
+        logger.info("%s: %s, %d files", opened.path, opened.format, len(opened.parts))
     seen: dict[str, str] = {}
-    for raw in stored.rows():
-        read_row = _read_row(raw, kind, stored.path.stem, split)
-        first = seen.get(read_row.id)
-        if first is not None and isinstance(read_row.result, Record):
-            error = wrong(
-                "each id once", f"{shown(read_row.id)} of {first} again", read_row.where, "rename one"
-            )
-            read_row = replace(read_row, result=error)
-        elif isinstance(read_row.result, Record):
-            seen[read_row.id] = read_row.where
-        yield read_row
+    for part in opened.parts:
+        logger.info("%s: %s", part.stored.path, Format(part.stored.container, part.rows))
+        for raw in part.stored.rows():
+            row = _read_row(raw, part, split)
+            if isinstance(row.result, Record):
+                if row.id in seen:
+                    got = f"{shown(row.id)} of {seen[row.id]} again"
+                    row = replace(row, result=wrong("each id once", got, row.origin.where, "rename one"))
+                else:
+                    seen[row.id] = row.origin.where
+            yield row
 
 
-def _read_row(raw: RawRow, kind: RowFormat, task: str, split: str | None) -> ReadRow:
-    place = Place(raw.file, raw.number, raw.split or split, task)
-    where, value = str(place), raw.value
+def _read_row(raw: RawRow, part: Part, split: str | None) -> ReadRow:
+    task = part.name or part.stored.path.stem
+    place = Place(raw.file, raw.number, raw.split or split, task, part.name)
+    origin, value = Origin(str(place), part), raw.value
     if isinstance(value, RecordError):
-        return ReadRow(where, raw.number, "", value)
+        return ReadRow(origin, raw.number, "", value)
     if not isinstance(value, dict):
         error = wrong("a JSON object", type(value).__name__, place, "write one object for each row")
-        return ReadRow(where, raw.number, "", error)
+        return ReadRow(origin, raw.number, "", error)
     try:
-        record = _PARSERS[kind](value, place)
+        record = _PARSERS[part.rows](value, place)
         validate(record, place)
     except RecordError as error:
-        name = value.get("id")
-        return ReadRow(where, raw.number, str(name) if isinstance(name, str | int) else "", error)
-    return ReadRow(where, raw.number, record.id, record)
+        name = value.get("id", value.get("question_id"))
+        return ReadRow(origin, raw.number, str(name) if isinstance(name, str | int) else "", error)
+    record = replace(record, images=tuple(part.image_name(name) for name in record.images))
+    return ReadRow(origin, raw.number, record.id, record)

@@ -2,54 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from PIL import Image
 
 from latentvr.data.images import decode_image, open_image
-from latentvr.data.readers.detection import Stored, open_stored
-from latentvr.data.readers.reading import read_stored
+from latentvr.data.readers.parts import Part, open_parts
+from latentvr.data.readers.reading import Origin, read_opened
 from latentvr.data.record import Record
 
 
-class ImageShelf:
-    """Opens the images of a file's records, whether they lie beside it or inside it."""
+def open_picture(name: str, part: Part, root: Path, where: str) -> Image.Image:
+    """Open one image as RGB, whether it lies beside the file of its record or inside it.
 
-    def __init__(self, stored: Stored, root: str | Path | None) -> None:
-        """Prepare to open images.
+    Args:
+        name: as in `Record.images`.
+        part: the file of the record.
+        root: image root.
+        where: what errors name as the place.
 
-        Args:
-            stored: the opened file of records.
-            root: image root; None means the folder of the file, or the `datasets` folder itself.
-        """
-        beside = stored.path if stored.path.is_dir() else stored.path.parent
-        self._root = Path(root) if root is not None else beside
-        self._tables = {table.file: table for table in stored.tables if table.image_columns}
+    Returns:
+        The picture as RGB.
 
-    def open(self, name: str, where: str) -> Image.Image:
-        """Open one image as RGB.
-
-        Args:
-            name: as in `Record.images`.
-            where: what errors name as the place.
-
-        Returns:
-            The picture as RGB.
-
-        Raises:
-            ImageError: it is missing, unsafe or unreadable.
-            RecordError: an embedded image has neither bytes nor a path.
-        """
-        table = self._tables.get(name.rpartition("#")[0])
-        if table is None:
-            return open_image(name, self._root, where)
-        inside = table.embedded(name, where)
-        return (
-            decode_image(inside, where)
-            if isinstance(inside, bytes)
-            else open_image(inside, self._root, where)
-        )
+    Raises:
+        ImageError: it is missing, unsafe or unreadable.
+        RecordError: an embedded image has neither bytes nor a path.
+    """
+    table = part.tables.get(name.rpartition("#")[0])
+    if table is None:
+        return open_image(name, root, where)
+    inside = table.embedded(name, where)
+    if isinstance(inside, bytes):
+        return decode_image(inside, where)
+    return open_image(part.image_name(inside), root, where)
 
 
 class FileSource:
@@ -61,17 +47,17 @@ class FileSource:
 
     records: Sequence[Record]
 
-    def __init__(self, records: Sequence[Record], places: dict[str, str], shelf: ImageShelf) -> None:
+    def __init__(self, records: Sequence[Record], origins: Mapping[str, Origin], root: Path) -> None:
         """Join records with their images.
 
         Args:
             records: what was read.
-            places: file and row of each record, by id.
-            shelf: opens the images.
+            origins: where each record comes from, by id.
+            root: image root.
         """
         self.records = tuple(records)
-        self._places = places
-        self._shelf = shelf
+        self._origins = origins
+        self._root = root
 
     def images(self, record: Record) -> list[Image.Image]:
         """Give the record's images as RGB, in prompt order.
@@ -85,8 +71,8 @@ class FileSource:
         Raises:
             ImageError: one is missing, unsafe or unreadable; the message names file and row.
         """
-        where = self._places[record.id]
-        return [self._shelf.open(name, where) for name in record.images]
+        origin = self._origins[record.id]
+        return [open_picture(name, origin.part, self._root, origin.where) for name in record.images]
 
 
 def open_source(
@@ -99,7 +85,7 @@ def open_source(
     """Open a file of records.
 
     Args:
-        path: JSONL, JSON, parquet, or a folder of `datasets`.
+        path: JSONL, JSON, parquet, a folder of `datasets`, or a meta file that names such files.
         image_root: all image paths stay below it; None means the folder of the file.
         split: keep the rows of this split; rows that name none belong to it (to "train" if None).
         tasks: keep the rows of these tasks; empty keeps all.
@@ -111,6 +97,6 @@ def open_source(
     Raises:
         RecordError: the first bad row, or nothing was kept.
     """
-    stored = open_stored(path)
-    records, places = read_stored(stored, split, tasks, limit)
-    return FileSource(records, places, ImageShelf(stored, image_root))
+    opened = open_parts(path, image_root)
+    records, origins = read_opened(opened, split, tasks, limit)
+    return FileSource(records, origins, opened.root)

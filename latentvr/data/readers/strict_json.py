@@ -35,13 +35,14 @@ def parse(data: bytes, where: str) -> Any:
         raise wrong("strict JSON in UTF-8", problem, where, "write the row with a JSON library") from error
 
 
-def json_lines(path: Path) -> Iterator[tuple[int, Any | RecordError]]:
+def json_lines(path: Path, name: str) -> Iterator[tuple[int, Any | RecordError]]:
     """Give the value of each line with its number, counted from 1, or the error of the line.
 
     A line above 10 MB ends the reading after its error, for the next line cannot be found safely.
 
     Args:
         path: of the file.
+        name: how errors name it.
 
     Yields:
         tuple[int, Any | RecordError]: number and value, or error, of each line.
@@ -50,7 +51,7 @@ def json_lines(path: Path) -> Iterator[tuple[int, Any | RecordError]]:
         number = 0
         while line := stream.readline(MAX_LINE_BYTES + 1):
             number += 1
-            where = f"{path.name} row {number}"
+            where = f"{name} row {number}"
             if len(line) > MAX_LINE_BYTES:
                 limit = f"a line of at most {MAX_LINE_BYTES} bytes"
                 yield number, wrong(limit, "a longer one", where, "keep images in files of their own")
@@ -61,11 +62,12 @@ def json_lines(path: Path) -> Iterator[tuple[int, Any | RecordError]]:
                 yield number, error
 
 
-def json_list(path: Path) -> Iterator[tuple[int, Any | RecordError]]:
+def json_list(path: Path, name: str) -> Iterator[tuple[int, Any | RecordError]]:
     """Give the items of a JSON file that holds one list, counted from 1.
 
     Args:
-        path: file or folder.
+        path: of the file.
+        name: how errors name it.
 
     Yields:
         tuple[int, Any | RecordError]: number and value of each item.
@@ -73,10 +75,10 @@ def json_list(path: Path) -> Iterator[tuple[int, Any | RecordError]]:
     Raises:
         RecordError: the file is not strict JSON, or holds no list.
     """
-    value = parse(path.read_bytes(), path.name)
+    value = parse(path.read_bytes(), name)
     if not isinstance(value, list):
         fix = "write one list of rows, or name the file .jsonl"
-        raise wrong("a JSON list of rows", type(value).__name__, path.name, fix)
+        raise wrong("a JSON list of rows", type(value).__name__, name, fix)
     yield from enumerate(value, start=1)
 
 

@@ -94,11 +94,12 @@ class Table:
         return [int(valid) for valid in column.is_valid().to_pylist()]
 
 
-def parquet(path: Path) -> list[Table]:
+def parquet(path: Path, name: str) -> list[Table]:
     """Open a parquet file.
 
     Args:
         path: of the file.
+        name: how errors name it.
 
     Returns:
         One table.
@@ -110,16 +111,17 @@ def parquet(path: Path) -> list[Table]:
     from pyarrow.parquet import read_table
 
     try:
-        return [Table(path.name, None, read_table(path))]
+        return [Table(name, None, read_table(path))]
     except (pyarrow.ArrowException, OSError) as error:
         raise wrong("a parquet file", _one_line(error), path, "write or download it again") from error
 
 
-def datasets_folder(path: Path) -> list[Table]:
+def datasets_folder(path: Path, name: str) -> list[Table]:
     """Open a folder that `save_to_disk` of `datasets` has written, one table for each split.
 
     Args:
         path: of the folder.
+        name: how errors name it.
 
     Returns:
         One table for each split.
@@ -135,8 +137,8 @@ def datasets_folder(path: Path) -> list[Table]:
     except (pyarrow.ArrowException, OSError, ValueError, KeyError) as error:
         raise wrong("a folder of save_to_disk", _one_line(error), path, "write it again") from error
     if isinstance(loaded, datasets.DatasetDict):
-        return [Table(f"{path.name}/{split}", str(split), part.data.table) for split, part in loaded.items()]
-    return [Table(path.name, None, loaded.data.table)]
+        return [Table(f"{name}/{split}", str(split), part.data.table) for split, part in loaded.items()]
+    return [Table(name, None, loaded.data.table)]
 
 
 def _one_line(error: BaseException) -> str:

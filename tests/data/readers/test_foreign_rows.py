@@ -16,7 +16,6 @@ import pytest
 from PIL import Image
 
 from latentvr.data.readers import detect, open_source, read
-from latentvr.data.record import Box
 from latentvr.data.toy import Toy
 from latentvr.data.written import to_row
 from latentvr.errors import ImageError, RecordError
@@ -51,16 +50,15 @@ def _save(folder: Path, rows: list[dict[str, Any]], name: str = "train.json") ->
 
 def test_llava_rows(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     text_only = {"conversations": _turns("human", "gpt")}
-    pair = LLAVA | {"id": "p", "image": ["a.jpg", "b.jpg"], "bboxes": [[0, 0, 0.5, 1]]}
+    pair = LLAVA | {"id": "p", "image": ["a.jpg", "b.jpg"]}
     pair["conversations"] = [{"from": "human", "value": "same ?"}, {"from": "gpt", "value": "no"}]
     path = _save(tmp_path, [LLAVA, text_only, pair])
     with caplog.at_level(logging.INFO):
         one, two, three = read(path, split="validation")
     assert (one.id, one.task, one.split, one.images) == ("7", "train", "validation", ("a.jpg",))
-    assert (one.prompt, one.answer) == ("<image>\nhow many ?", "4")
+    assert (one.prompt, one.answer, one.response) == ("<image>how many ?", "4", "")
     assert (two.id, two.images) == ("train.json:2", ())
     assert three.images == ("a.jpg", "b.jpg")
-    assert three.bboxes == (Box(0, (0, 0, 0.5, 1)),)
     assert "llava rows in json" in caplog.text
 
 
