@@ -1,6 +1,6 @@
-"""The usage checks of LIVR beside its controls, on the tiny backbone: accuracy by condition, mean over seeds.
+"""The usage checks of a method beside its controls, on the tiny backbone: accuracy by condition over seeds.
 
-Run: python benchmarks/usage_controls.py [KEY=VALUE ...] [--task similarity] [--seeds 42 43 44]
+Run: python benchmarks/usage_controls.py [KEY=VALUE ...] [--method livr] [--task similarity] [--seeds 42 43]
 
 Every arm sees the same samples for the same number of epochs in the same two learning-rate cycles; only the
 latents and the masks differ. Seeds change weights and order, not the test samples.
@@ -35,13 +35,29 @@ class Arm:
     overrides: tuple[str, ...] = ()
 
 
-ARMS = (
-    Arm("Direct SFT", "sft_tiny.yaml"),
-    Arm("LIVR", "livr_tiny.yaml"),
-    Arm("LIVR, K = 4", "livr_tiny.yaml", ("reasoner.latents=4",)),
-    Arm("latents only", "livr_tiny.yaml", ("stages.bottleneck.visibility=causal",)),
-    Arm("mask only", "livr_tiny.yaml", ("reasoner.latents=0", "stages.bottleneck.visibility=answer_only")),
-)
+_OWN, _MIXED = "reasoner.slot_inputs=own", "reasoner.slot_inputs=mixed"
+ARMS = {
+    "livr": (
+        Arm("Direct SFT", "sft_tiny.yaml"),
+        Arm("LIVR", "livr_tiny.yaml"),
+        Arm("LIVR, K = 4", "livr_tiny.yaml", ("reasoner.latents=4",)),
+        Arm("latents only", "livr_tiny.yaml", ("stages.bottleneck.visibility=causal",)),
+        Arm(
+            "mask only", "livr_tiny.yaml", ("reasoner.latents=0", "stages.bottleneck.visibility=answer_only")
+        ),
+    ),
+    "lvr": (
+        Arm("Direct SFT", "sft_tiny.yaml"),
+        Arm("LVR", "lvr_tiny.yaml"),
+        Arm("LVR, mixed inputs", "lvr_tiny.yaml", (_MIXED,)),
+        Arm("LVR, own inputs", "lvr_tiny.yaml", (_OWN,)),
+        Arm("bottleneck", "lvr_bottleneck_tiny.yaml"),
+        Arm("bottleneck, mixed inputs", "lvr_bottleneck_tiny.yaml", (_MIXED,)),
+        Arm("bottleneck, own inputs", "lvr_bottleneck_tiny.yaml", (_OWN,)),
+        Arm("bottleneck, then causal", "lvr_tiny.yaml", ("stages.first.visibility=bottleneck",)),
+        Arm("region painted over", "lvr_masked_roi_tiny.yaml"),
+    ),
+}
 
 
 def run(arm: Arm, seed: int, folder: Path, overrides: list[str]) -> tuple[dict[str, float | None], float]:
@@ -70,23 +86,29 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, nargs="+", default=[42])
     parser.add_argument("--task", default="similarity")
+    parser.add_argument("--method", choices=list(ARMS), default="livr")
     parser.add_argument("overrides", nargs="*")
     asked = parser.parse_args()
     to_terminal()
     rows, conditions = [], list[str]()
     with tempfile.TemporaryDirectory() as root:
-        for arm in ARMS:
+        for arm in ARMS[asked.method]:
             overrides = [f"data.tasks=[{asked.task}]", "log.progress=false", *asked.overrides]
             folders = [Path(root) / f"{arm.name}-{seed}".replace(" ", "") for seed in asked.seeds]
             results = [run(arm, s, f, overrides) for s, f in zip(asked.seeds, folders, strict=True)]
-            conditions = list(results[0][0])
-            cells = [cell([made[name] for made, _ in results]) for name in conditions]
-            rows.append((arm.name, *cells, f"{statistics.median(s for _, s in results):.0f}"))
-    print(f"\n{asked.task}, seeds {asked.seeds}, test accuracy %, 400 test samples unless changed\n")
+            conditions = list(dict.fromkeys([*conditions, *results[0][0]]))
+            made = [{**dict.fromkeys(conditions), **scores} for scores, _ in results]
+            cells = {name: cell([scores[name] for scores in made]) for name in conditions}
+            rows.append((arm.name, cells, f"{statistics.median(s for _, s in results):.0f}"))
+            print(f"{arm.name}: {cells}", flush=True)
+    print(
+        f"\n{asked.method}, {asked.task}, seeds {asked.seeds}: test accuracy %, 400 samples unless changed\n"
+    )
     print(f"| arm | {' | '.join(conditions)} | seconds |")
     print(f"|---|{'--:|' * (len(conditions) + 1)}")
-    for row in rows:
-        print(f"| {' | '.join(row)} |")
+    for name, cells, seconds in rows:
+        shown = [cells.get(condition, "n/a") for condition in conditions]
+        print(f"| {' | '.join([name, *shown, seconds])} |")
 
 
 if __name__ == "__main__":

@@ -40,8 +40,8 @@ class Lab:
         """The record's images."""
         return self._toy.images(record)
 
-    def stock(self, family: str) -> tuple[Any, Any]:
-        """A fresh stock model with its processor, the same on every call.
+    def stock(self, family: str, untied: bool = False) -> tuple[Any, Any]:
+        """A fresh stock model with its processor, the same on every call; `untied` gives its head own values.
 
         Its decoder's weights are larger than at a usual start: that writes the same word for every question.
         """
@@ -52,19 +52,22 @@ class Lab:
             for parameter in model.model.language_model.layers.parameters():
                 parameter.data *= 3.0 if parameter.dim() > 1 else 1.0
             self._stock[family] = (model, processor)
-        return copy.deepcopy(self._stock[family])
+        model, processor = copy.deepcopy(self._stock[family])
+        return (_untied(model) if untied else model), processor
 
     def settings(self, family: str, kernel: str = "mask", **changes: Any) -> ModelConfig:
         """The `model` section of a recipe."""
         lora = LoraConfig(r=4, alpha=8, dropout=0.0)
         return ModelConfig(path=family, dtype="float32", attention=kernel, lora=lora, **changes)
 
-    def model(self, family: str, name: str = "direct", kernel: str = "mask", **options: Any) -> Any:
+    def model(
+        self, family: str, name: str = "direct", kernel: str = "mask", untied: bool = False, **options: Any
+    ) -> Any:
         """A model with a method on it, in evaluation mode."""
         from latentvr.attention.visibility import CAUSAL
         from latentvr.models.load import attach
 
-        stock, processor = self.stock(family)
+        stock, processor = self.stock(family, untied)
         reasoner = registry.config_class(name)(**{"name": name, **options})
         return attach(stock, processor, self.settings(family, kernel), reasoner, [CAUSAL], seed=3).eval()
 
@@ -90,6 +93,69 @@ class Lab:
 
         samples = self.encode(model, records, answer, drop)
         return collate(samples, model.processor.tokenizer.pad_token_id, side)  # type: ignore[arg-type]
+
+    def prompts(self, model: Any, records: Sequence[Record], ends: Sequence[str] = ("",)) -> list[Any]:
+        """Encoded prompts, each with a new token of the method after it, as if the model had written it."""
+        prompts = self.encode(model, records, answer=False)
+        added = [[model.token_ids[end]] if end else [] for end in ends]
+        return [self.went_on(model, p, added[i % len(ends)]) for i, p in enumerate(prompts)]
+
+    def went_on(self, model: Any, sample: Any, ids: Sequence[int], slots: Sequence[bool] = ()) -> Any:
+        """A sample with further tokens, some of them latent slots; all positions are computed anew."""
+        import torch
+
+        from latentvr.attention.roles import Role
+
+        markers = model.get_buffer("markers").tolist()
+        latent = [
+            slot or token in markers for token, slot in zip(ids, slots or [False] * len(ids), strict=True)
+        ]
+        added = torch.where(torch.tensor(latent, dtype=torch.bool), int(Role.LATENT), int(Role.ANSWER))
+        whole = torch.cat([sample.ids, torch.tensor(ids, dtype=torch.long)])
+        roles = torch.cat([sample.roles, added.to(torch.int8)])
+        grid = sample.grid if len(sample.grid) else None
+        positions = model.backbone.positions(whole[None], whole[None] == model.image_token_id, grid)[:, 0]
+        return replace(sample, ids=whole, labels=whole, roles=roles, positions=positions)
+
+    def collated(self, samples: Sequence[Any], side: str = "left") -> dict[str, Any]:
+        """A padded batch of encoded samples."""
+        from latentvr.data.collate import collate
+
+        return collate(samples, 0, side)  # type: ignore[arg-type]
+
+
+def _untied(stock: Any) -> Any:
+    """The model with a head of its own: that of the embedding upside down."""
+    import torch
+
+    config = stock.config
+    config.tie_word_embeddings = config.text_config.tie_word_embeddings = False
+    other = type(stock)(config)
+    other.load_state_dict(stock.state_dict())
+    with torch.no_grad():
+        other.lm_head.weight.copy_(other.lm_head.weight.flip(0))
+    return other
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Print the largest difference of each kind of number that tests compared with files.
+
+    It stands here and not beside those tests: a process that only collects reports loads no deeper file.
+    """
+    found: dict[str, list[tuple[float, float]]] = {}
+    for report in [report for reports in terminalreporter.stats.values() for report in reports]:
+        if getattr(report, "when", None) == "call":
+            for name, value in report.user_properties:
+                if name == "difference":
+                    kind, apart, allowed = value
+                    found.setdefault(kind, []).append((apart, allowed))
+    if not found:
+        return
+    terminalreporter.section("largest differences")
+    terminalreporter.write_line(f"{'kind':20}{'comparisons':>12}{'largest':>12}{'tolerance':>12}")
+    for kind, differences in sorted(found.items()):
+        apart, allowed = max(differences, key=lambda pair: (pair[0] != pair[0], pair[0]))
+        terminalreporter.write_line(f"{kind:20}{len(differences):>12}{apart:>12.2g}{allowed:>12g}")
 
 
 @pytest.fixture(scope="session")

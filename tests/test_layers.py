@@ -13,8 +13,8 @@ ROOT = Path(__file__).parents[1] / "latentvr"
 FILES = sorted(ROOT.rglob("*.py"))
 # From the bottom up: a file imports from its own layer and from those before it.
 LAYERS = (
-    "errors", "config", "attention", "data", "reasoners", "models", "decoding", "evaluation", "trainers",
-    "runs", "cli",
+    "errors", "config", "attention", "data", "reasoners", "models", "decoding", "evaluation", "integrations",
+    "trainers", "runs", "cli",
 )  # fmt: skip
 BLIND = ("trainers", "data", "decoding", "rl", "cli", "runs", "evaluation")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import typer
@@ -56,6 +57,23 @@ def preview(source: Path, *, html: Path | None, count: int) -> None:
     Console().print(terminal(samples, tokenizer))
     if html is not None:
         typer.echo(f"page: {write_html(samples, tokenizer, html)}")
+
+
+def basis(recipe: Path, overrides: Sequence[str], *, components: int, out: Path, regions: bool) -> None:
+    """Write a PCA basis of the visual embeddings of a recipe's training images; print the share explained."""
+    from latentvr.cli.logs import to_terminal
+    from latentvr.config.load import load
+    from latentvr.config.rules import require
+    from latentvr.runs.basis import write_basis
+
+    to_terminal()
+    resolved = load(recipe, overrides)
+    require(resolved)
+    made = write_basis(resolved.recipe, components, out, regions)
+    typer.echo(
+        f"{components} of {made.width} components, {100 * made.share:.1f} % of the variance of "
+        f"{made.tokens:,} visual tokens: {out}"
+    )
 
 
 def build(task: str, *, root: Path) -> None:

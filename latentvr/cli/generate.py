@@ -16,7 +16,7 @@ def run(checkpoint: Path, question: str, *, images: list[Path], show_latents: bo
     to_terminal()
     opened = [open_image(path.name, path.resolve().parent, f"--image {path}") for path in images]
     answer = load(checkpoint).generate(question, opened)
-    typer.echo(answer.text)
+    typer.echo(answer.text.strip())
     if show_latents:
         norms = answer.latents.norm(dim=-1).tolist()
         typer.echo(f"{len(norms)} latents, norms: {' '.join(f'{norm:.2f}' for norm in norms)}")

@@ -166,6 +166,22 @@ def preview(
 
 
 @_DATA.command()
+def basis(
+    recipe: Recipe,
+    components: Annotated[int, typer.Option(min=1, help="Number of components.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="New safetensors file.", show_default=False)],
+    overrides: Overrides = None,
+    regions: Annotated[
+        bool, typer.Option("--regions", help="Take the visual tokens of the regions alone.")
+    ] = False,
+) -> None:
+    """Write a PCA basis of the visual embeddings of a recipe's training images."""
+    from latentvr.cli import data as verb
+
+    verb.basis(recipe, overrides or [], components=components, out=out, regions=regions)
+
+
+@_DATA.command()
 def build(
     task: Annotated[str, typer.Argument(metavar="TASK", help="What to make: toy.", show_default=False)],
     root: Annotated[Path, typer.Option(help="Folder to write to.", show_default=False)],

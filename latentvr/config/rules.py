@@ -63,7 +63,8 @@ def require_for_evaluation(resolved: Resolved) -> None:
         RecipeError: there are violations; all are named, a line each.
     """
     used = ("data", "decode", "eval", "model")
-    problems = [p for p in check(resolved, (_ranges, _visibilities, _toy)) if p.key.split(".")[0] in used]
+    rules = (_ranges, _visibilities, _toy, _latent_steps)
+    problems = [p for p in check(resolved, rules) if p.key.split(".")[0] in used]
     if problems:
         raise RecipeError("\n".join(str(problem) for problem in problems))
 
@@ -169,6 +170,17 @@ def _cached_features(resolved: Resolved) -> Iterator[Violation]:
         )
 
 
+def _latent_steps(resolved: Resolved) -> Iterator[Violation]:
+    """Latent steps count as tokens: a span that fills the answer leaves no room for one."""
+    decode = resolved.recipe.decode
+    if resolved.recipe.reasoner.opens_spans and decode.latent_steps >= decode.max_new_tokens:
+        yield Violation(
+            "decode.latent_steps",
+            f"expected fewer latent steps than decode.max_new_tokens ({decode.max_new_tokens}), got "
+            f"{decode.latent_steps}; fix: raise decode.max_new_tokens or lower decode.latent_steps",
+        )
+
+
 def _device(resolved: Resolved) -> Iterator[Violation]:
     recipe = resolved.recipe
     if recipe.train.device == "cpu" and recipe.model.dtype == "float16":
@@ -257,5 +269,5 @@ def _listed(names: object) -> str:
 
 _RULES: tuple[Rule, ...] = (
     _ranges, _reasoner, _pixels, _lora, _trainable_order, _cached_features, _device, _training_data, _toy,
-    _lists, _stages, _visibilities, _output_dir,
+    _lists, _stages, _visibilities, _latent_steps, _output_dir,
 )  # fmt: skip

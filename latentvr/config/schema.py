@@ -7,7 +7,7 @@ LIVR paper (arXiv 2512.21218, appendix B) unless a field says "not in the paper"
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import ClassVar, Literal
 
 Kernel = Literal["auto", "two_pass", "varlen", "mask", "flex"]
 Precision = Literal["float32", "bfloat16", "float16"]
@@ -17,6 +17,9 @@ Trainable = Literal["lora", "language", "all", "tokens"]
 @dataclass
 class ReasonerConfig:
     """The latent-reasoning method; a method adds its own fields by subclassing."""
+
+    #: Whether answers open latent spans, so that the settings of `decode` for them count.
+    opens_spans: ClassVar[bool] = False
 
     name: str = "direct"
     """Method name: a folder of `latentvr/reasoners` or an entry point of the group `latentvr.reasoners`."""
@@ -182,9 +185,41 @@ class DecodeConfig:
     """How answers are generated."""
 
     max_new_tokens: int = 32
-    """Longest answer in tokens."""
+    """Longest answer in tokens, latent slots included."""
     visibility: str = "causal"
     """Visibility at test; `bottleneck` shows the image through the latents alone (strict decoding)."""
+    latent_steps: int = 8
+    """Hidden states fed back in each latent span (the papers try 4, 8 and 16); with another `exit` than
+    `steps`, the most of them. Only for methods that open latent spans in their answers."""
+    exit: Literal["steps", "end_vector", "switch_token"] = "steps"
+    """When a latent span ends: after `latent_steps`; when the hidden state comes near the learned end vector;
+    or when the head would write the closing marker."""
+    end_distance: Literal["mse", "mae", "cosine"] = "mse"
+    """Distance to the end vector for `exit: end_vector`; `cosine` is 1 minus the cosine."""
+    end_threshold: float = 0.02
+    """The span ends below this distance."""
+    force_end: bool = True
+    """Write the closing marker when a latent span ends, instead of waiting for the model to write it."""
+    suppress: bool = True
+    """Never write image, video and slot tokens. `false` only repeats figures of code that writes them."""
+    do_sample: bool = False
+    """Draw tokens by their probability; otherwise the likeliest is taken."""
+    temperature: float = 1.0
+    """Logits are divided by it before drawing."""
+    top_k: int = 0
+    """Draw from the k likeliest tokens; 0 from all."""
+    top_p: float = 1.0
+    """Draw from the likeliest tokens that together have this probability."""
+    min_p: float = 0.0
+    """Draw from tokens with at least this share of the likeliest one's probability."""
+    repetition_penalty: float = 1.0
+    """Above 1, tokens that were written before become less likely; latent slots are no tokens."""
+    stop_strings: list[str] = field(default_factory=list)
+    """An answer ends when it contains one of these texts."""
+    cache: Literal["dynamic", "static"] = "dynamic"
+    """Key-value cache: one that grows, or one of full length from the start (for compiled decoding)."""
+    seed: int = 42
+    """Seed of drawing."""
 
 
 @dataclass

@@ -25,6 +25,9 @@ def collate(
     Returns:
         `input_ids`, `labels` (B, S), `roles` int8 (B, S), `position_ids` (3, B, S), `sample_ids` (B names),
         and with images `image_grid_thw` (images, 3) and `pixel_values` (P, values) or `features` (F, N, D).
+        With slots that refer to visual tokens also `slots` (R, 2): number of the slot in the batch, and of
+        the visual token among those of all prompts and then of all references; with references the same three
+        keys with the prefix `reference_`.
     """
     batch: dict[str, Any] = {
         "input_ids": _pad([s.ids for s in samples], pad_id, side),
@@ -36,19 +39,42 @@ def collate(
     with_images = [s for s in samples if len(s.grid)]
     if with_images:
         batch["image_grid_thw"] = torch.cat([s.grid for s in with_images])
-        batch.update(_images(with_images))
+        batch.update(_images([(s.id, s.features, s.pixel_values) for s in with_images], ""))
+    beside = [s for s in samples if len(s.reference_grid)]
+    if beside:
+        batch["reference_image_grid_thw"] = torch.cat([s.reference_grid for s in beside])
+        batch.update(
+            _images([(s.id, s.reference_features, s.reference_values) for s in beside], "reference_")
+        )
+    if any(len(s.slots) for s in samples):
+        batch["slots"] = _slots(samples)
     return batch
 
 
-def _images(samples: Sequence[EncodedSample]) -> dict[str, Tensor]:
-    """Join cached features (F, N, D), or patches (P, values), of samples with images."""
-    features = [s.features for s in samples if s.features is not None]
+def _images(samples: Sequence[tuple[str, Tensor | None, Tensor | None]], prefix: str) -> dict[str, Tensor]:
+    """Join cached features (F, N, D), or patches (P, values), of samples (id, features, patches)."""
+    features = [cached for _, cached, _ in samples if cached is not None]
     if len(features) == len(samples):
-        return {"features": torch.cat(features, 1)}
+        return {f"{prefix}features": torch.cat(features, 1)}
     if features:
-        bare = ", ".join(s.id for s in samples if s.features is None)
+        bare = ", ".join(name for name, cached, _ in samples if cached is None)
         raise ValueError(f"some samples have cached features and others patches: {bare}")
-    return {"pixel_values": torch.cat([s.pixel_values for s in samples if s.pixel_values is not None])}
+    return {f"{prefix}pixel_values": torch.cat([patches for _, _, patches in samples if patches is not None])}
+
+
+def _slots(samples: Sequence[EncodedSample]) -> Tensor:
+    """Count slots and visual tokens through the batch: those of all prompts, then those of all references."""
+    first_beside = sum(sample.visual_tokens for sample in samples)
+    out, first_slot, first_inside = [], 0, 0
+    for sample in samples:
+        count = sample.visual_tokens
+        slots, tokens = sample.slots.unbind(1)
+        seen = torch.where(tokens < count, tokens + first_inside, tokens - count + first_beside)
+        out.append(torch.stack([slots + first_slot, seen], 1))
+        first_slot += int(slots.max()) + 1 if len(slots) else 0
+        first_inside += count
+        first_beside += sample.reference_tokens
+    return torch.cat(out)
 
 
 def _pad(rows: Sequence[Tensor], value: int, side: Literal["right", "left"]) -> Tensor:

@@ -1,12 +1,12 @@
 """From a record to ids, roles, labels, positions and patches.
 
-Shape letters: S sequence, N visual tokens, P patches, F feature levels, D width.
+Shape letters: S sequence, N visual tokens, P patches, F feature levels, D width, R references of slots.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 
 import torch
@@ -17,6 +17,8 @@ from latentvr.attention.roles import Role
 from latentvr.data.layout import Layout, NewToken, Segment
 from latentvr.data.processor import IMAGE_TOKEN, Processor
 from latentvr.data.record import Record
+from latentvr.data.regions import painted_over
+from latentvr.data.slots import Slots, place_slots
 from latentvr.errors import RecordError
 
 IGNORED = -100
@@ -37,6 +39,13 @@ class EncodedSample:
         pixel_values: patches (P, values), or None once features are cached.
         grid: patches per image, (images, 3).
         features: cached features (F, N, D), or None.
+        visual_tokens: number of visual tokens in the prompt.
+        slots: slot number and visual token number of each reference (R, 2); visual tokens of the references
+            count on from those of the prompt.
+        reference_values: patches of pictures that are targets and stand in no prompt, or None.
+        reference_grid: patches per such picture, (references, 3).
+        reference_features: their cached features (F, N, D), or None.
+        reference_tokens: their number of visual tokens.
     """
 
     id: str
@@ -48,6 +57,12 @@ class EncodedSample:
     pixel_values: Tensor | None
     grid: Tensor
     features: Tensor | None = None
+    visual_tokens: int = 0
+    slots: Tensor = field(default_factory=lambda: torch.zeros(0, 2, dtype=torch.long))
+    reference_values: Tensor | None = None
+    reference_grid: Tensor = field(default_factory=lambda: torch.zeros(0, 3, dtype=torch.long))
+    reference_features: Tensor | None = None
+    reference_tokens: int = 0
 
 
 class Encoder:
@@ -79,6 +94,9 @@ class Encoder:
             for token in new_tokens
             if token.role is not None
         }
+        self._written = [
+            int(tokenizer.convert_tokens_to_ids(token.text)) for token in new_tokens if token.sampled
+        ]
         special = {str(token) for token in tokenizer.added_tokens_decoder.values() if token.special}
         self._control = sorted(special | {token.text for token in new_tokens}, key=len, reverse=True)
 
@@ -109,7 +127,10 @@ class Encoder:
                 f"expected {len(record.images)} images, got {len(images)}, at {where}; fix: give every image"
             )
         pixel_values, grid = self._patches(images, placed)
-        prompt, answer = self._render(layout.user, layout.answer)
+        answered = layout.answer if with_answer else ()
+        slots = place_slots((*layout.user, *answered), images, placed, grid, self.processor, where)
+        user, answered = _expand_slots(layout.user, answered, slots)
+        prompt, answer = self._render(user, answered)
         prompt_ids = self._tokenize(self._expand(prompt, grid))
         answer_ids = self._tokenize(answer) if with_answer else []
         ids = torch.tensor(prompt_ids + answer_ids, dtype=torch.long)
@@ -120,9 +141,20 @@ class Encoder:
             )
         roles = self._assign_roles(ids, len(prompt_ids), placed, grid)
         labels = torch.where(roles == Role.ANSWER, ids, IGNORED)
+        for token_id in self._written:
+            own = torch.eq(ids, token_id)
+            own[: len(prompt_ids)] = False
+            labels[own] = token_id
         image_mask = torch.eq(ids, self.processor.image_token_id)
         positions = self.positions(ids[None], image_mask[None], grid if len(grid) else None)[:, 0]
-        return EncodedSample(record.id, ids, roles, labels, positions, len(prompt_ids), pixel_values, grid)
+        return EncodedSample(
+            record.id, ids, roles, labels, positions, len(prompt_ids), pixel_values, grid,
+            visual_tokens=self._visual_tokens(grid), slots=slots.pairs, reference_values=slots.pixel_values,
+            reference_grid=slots.grid, reference_tokens=self._visual_tokens(slots.grid),
+        )  # fmt: skip
+
+    def _visual_tokens(self, grid: Tensor) -> int:
+        return sum(self.processor.visual_tokens(row) for row in grid)
 
     def _patches(
         self, images: Sequence[Image.Image], placed: Sequence[Segment]
@@ -130,7 +162,8 @@ class Encoder:
         """Cut the images into patches in the order of the layout, which may use an image twice."""
         if not placed:
             return None, torch.zeros(0, 3, dtype=torch.long)
-        return self.processor.encode_images([images[segment.image] for segment in placed])
+        pictures = [painted_over(images[segment.image], segment.hidden) for segment in placed]
+        return self.processor.encode_images(pictures)
 
     def _refuse_control_tokens(self, segments: Sequence[Segment], where: str) -> None:
         """Data must not be able to write control tokens: they would forge turns, images or latents."""
@@ -190,3 +223,17 @@ class Encoder:
         if image_roles:
             roles[ids == self.processor.image_token_id] = torch.cat(image_roles)
         return roles
+
+
+def _expand_slots(
+    user: Sequence[Segment], answer: Sequence[Segment], slots: Slots
+) -> tuple[tuple[Segment, ...], tuple[Segment, ...]]:
+    """Write each slot token as often as its segment has slots."""
+    counts = iter(slots.counts)
+    written = [
+        replace(segment, kind="tokens", text=segment.text * next(counts))
+        if segment.kind == "slots"
+        else segment
+        for segment in (*user, *answer)
+    ]
+    return tuple(written[: len(user)]), tuple(written[len(user) :])

@@ -1,83 +1,173 @@
-"""The batched decoding loop: one prefill, one cache, greedy choice, any visibility.
+"""The batched decoding loop of all methods: one prefill, one cache, one boolean per row for latent mode.
 
-Shape letters: B batch, S prompt, T tokens in the cache, D width.
+Every row advances one position per step. A row in latent mode is fed what its method makes of its last hidden
+state instead of an embedding; rows enter and leave on their own.
+
+Shape letters: B batch (prompts times rollouts), S prompt, T columns of the cache, D width.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import contextlib
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache
+from transformers import DynamicCache, StaticCache
 
-from latentvr.attention.kernels import AttentionInputs
-from latentvr.attention.mask import decode_mask
 from latentvr.attention.roles import Role
+from latentvr.config.schema import DecodeConfig
+from latentvr.decoding.choice import Choice, StopStrings
+from latentvr.decoding.latent_mode import LatentMode, Turn
+from latentvr.decoding.record import Record
+from latentvr.decoding.rollout import Rollout
+from latentvr.decoding.sight import Sight
+from latentvr.decoding.steps import Steps
 from latentvr.models.latent_model import LatentModel
 from latentvr.reasoners.base import Batch, Stage
 
-
-@dataclass(frozen=True)
-class Written:
-    """What the model wrote for one row.
-
-    Attributes:
-        ids: token ids, without the end token.
-        log_probs: natural log-probability of each id.
-        latents: hidden states at the row's latent positions (K, D), after the final norm.
-    """
-
-    ids: list[int]
-    log_probs: list[float]
-    latents: Tensor
+#: Called after each forward: its number (0 is the prefill), hidden states (B, D) at the last position,
+#: what was fed there (B, D) or None for the prefill, rotary positions (3, B), and rows fed a latent (B,).
+Watch = Callable[[int, Tensor, Tensor | None, Tensor, Tensor], None]
 
 
 @torch.no_grad()
-def generate(model: LatentModel, batch: Batch, stage: Stage, max_new_tokens: int) -> list[Written]:
-    """Write an answer for each row.
+def generate(
+    model: LatentModel,
+    batch: Batch,
+    stage: Stage,
+    decode: DecodeConfig,
+    *,
+    rollouts: int = 1,
+    feed: Sequence[Sequence[Tensor]] | None = None,
+    ends: Sequence[int] | None = None,
+    generator: torch.Generator | None = None,
+    watch: Watch | None = None,
+) -> list[Rollout]:
+    """Write answers.
 
     Args:
         model: in evaluation mode.
-        batch: left-padded prompts without answers, from `collate(..., side="left")`.
+        batch: left-padded prompts without answers, from `collate(..., side="left")`. A prompt that ends with
+            the start marker of a latent span begins inside it.
         stage: gives the visibility at test, which holds for the prompt and for every new token.
-        max_new_tokens: longest answer.
+        decode: length limit, latent exit, sampling, cache; its visibility is the stage's concern.
+        rollouts: answers per prompt, from one prefill.
+        feed: for each row, tensors (n, D), one for each latent span: they are fed instead of the model's own
+            latents, and the span ends with them. Spans beyond those take the model's own.
+        ends: ids that end an answer; None takes the model's.
+        generator: for drawing; None takes a new one with `decode.seed`, so that calls repeat themselves.
+        watch: sees every forward.
 
     Returns:
-        One answer per row, B in all.
+        Rollouts, those of a prompt side by side.
     """
-    cache = DynamicCache(config=model.backbone.text_config)
-    prompt_BSD = model.hidden(batch, model.features(batch), stage, cache)
-    hidden = prompt_BSD[:, -1]
-    key_roles = batch["roles"]
-    position = batch["position_ids"][:, :, -1:] + 1
-    ends = model.end_ids
-    end, stops = ends[0], torch.tensor(ends, device=hidden.device)
-    done = torch.zeros(len(key_roles), dtype=torch.bool, device=hidden.device)
-    ids: list[Tensor] = []
-    log_probs: list[Tensor] = []
-    while True:
-        scores, best = model.logits(hidden).log_softmax(-1).max(-1)
-        ids.append(torch.where(done, end, best))
-        log_probs.append(scores)
-        done = done | torch.isin(ids[-1], stops)
-        if len(ids) >= max_new_tokens or bool(done.all()):
+    # Faster than `no_grad`, but what it makes must not meet autograd: not for a model that trains afterwards.
+    trains = any(parameter.requires_grad for parameter in model.parameters())
+    with contextlib.nullcontext() if trains else torch.inference_mode():
+        record, prompt_BSD = _write(model, batch, stage, decode, rollouts, feed, ends, generator, watch)
+    return record.rollouts([row[mine] for row, mine in zip(prompt_BSD, model.slots(batch), strict=True)])
+
+
+def _write(
+    model: LatentModel,
+    batch: Batch,
+    stage: Stage,
+    decode: DecodeConfig,
+    rollouts: int,
+    feed: Sequence[Sequence[Tensor]] | None,
+    ends: Sequence[int] | None,
+    generator: torch.Generator | None,
+    watch: Watch | None,
+) -> tuple[Record, Tensor]:
+    """All steps; gives what was written, and the hidden states of the prompts (B, S, D)."""
+    prompt_BSD, cache = _prefill(model, batch, stage, rollouts, decode)
+    roles_BS, ids_BS = (batch[key].repeat_interleave(rollouts, 0) for key in ("roles", "input_ids"))
+    last = batch["position_ids"][:, :, -1:].repeat_interleave(rollouts, 1)
+    hidden_BD = prompt_BSD[:, -1].repeat_interleave(rollouts, 0)
+    longest, always = ids_BS.shape[1] + decode.max_new_tokens, model.backbone.kernel == "flex"
+    sight = Sight(stage.visibility, roles_BS, longest, isinstance(cache, StaticCache), always)
+    steps = Steps(model.backbone, cache, last)
+    choice = Choice(decode, _generator(decode, ids_BS.device, generator))
+    latent = LatentMode(model, decode, ids_BS[:, -1].tolist(), feed)
+    inputs, markers = _Inputs(model), frozenset(model.get_buffer("markers").tolist())
+    stops = StopStrings(model.processor.tokenizer, decode.stop_strings)
+    record = Record(model.end_ids if ends is None else ends, len(ids_BS), stops)
+    text_BT = _text(ids_BS, roles_BS) if choice.needs_text else None
+    if watch is not None:
+        watch(0, hidden_BD, None, last[..., 0], torch.zeros_like(ids_BS[:, 0], dtype=torch.bool))
+    for step in range(1, decode.max_new_tokens + 1):
+        ids_B, log_probs_B = choice(model.logits(hidden_BD, decode.suppress), text_BT)
+        turn = latent.turn(hidden_BD, ids_B, record.done)
+        record.add(turn, log_probs_B)
+        if step == decode.max_new_tokens or record.all_done:
             break
-        key_roles = torch.cat([key_roles, torch.full_like(key_roles[:, :1], int(Role.ANSWER))], 1)
-        mask = decode_mask(stage.visibility, key_roles, Role.ANSWER)
-        embeds = model.backbone.embed(ids[-1][:, None])
-        hidden = model.backbone.decode(embeds, position, AttentionInputs(mask), cache=cache)[:, -1]
-        position = position + 1
-    return _rows(ids, log_probs, ends, prompt_BSD, batch["roles"] == Role.LATENT)
+        if text_BT is not None:
+            text_BT = torch.cat([text_BT, turn.text_ids(text_BT[:, -1])[:, None]], 1)
+        slot_B = None if turn.slot is None else torch.tensor(turn.slot, device=ids_B.device)
+        fed_BD = inputs(turn, slot_B)
+        hidden_BD = steps(fed_BD, sight.step(_latent(turn, slot_B, markers)))
+        if watch is not None:
+            slots = torch.zeros_like(ids_B, dtype=torch.bool) if slot_B is None else slot_B
+            watch(step, hidden_BD, fed_BD, last[..., 0] + step, slots)
+    return record, prompt_BSD
 
 
-def _rows(
-    ids: list[Tensor], log_probs: list[Tensor], ends: list[int], prompt_BSD: Tensor, latent_BS: Tensor
-) -> list[Written]:
-    """Cut each row at its end token."""
-    written, scores = torch.stack(ids, 1).tolist(), torch.stack(log_probs, 1).tolist()
-    out = []
-    for i, row in enumerate(written):
-        length = next((n for n, token in enumerate(row) if token in ends), len(row))
-        out.append(Written(row[:length], scores[i][:length], prompt_BSD[i, latent_BS[i]]))
-    return out
+def _text(ids_BS: Tensor, roles_BS: Tensor) -> Tensor:
+    """Prompts without padding: the last token stands in its place, so that no row depends on the longest."""
+    return torch.where(torch.eq(roles_BS, int(Role.PAD)), ids_BS[:, -1:], ids_BS)
+
+
+def _latent(turn: Turn, slot_B: Tensor | None, markers: frozenset[int]) -> Tensor | None:
+    """Rows whose token has the role LATENT: slots, and markers that see what latents see."""
+    if markers.isdisjoint(turn.ids):
+        return slot_B
+    marker_B = torch.tensor([token in markers for token in turn.ids], device=turn.ids_B.device)
+    return marker_B if slot_B is None else marker_B | slot_B
+
+
+class _Inputs:
+    """What is fed in each row: latents at slots, and embeddings elsewhere."""
+
+    def __init__(self, model: LatentModel) -> None:
+        self.model = model
+        self.stock: Any = model.backbone.model.get_input_embeddings()
+        self.new_ids = frozenset(model.token_ids.values())
+
+    def __call__(self, turn: Turn, slot_B: Tensor | None) -> Tensor:
+        """Rows (B, D)."""
+        dtype = self.stock.weight.dtype
+        if turn.inputs_BD is not None and turn.slot is not None and all(turn.slot):
+            return turn.inputs_BD.to(dtype)
+        new = not self.new_ids.isdisjoint(turn.ids)
+        fed_BD: Tensor = self.model.embed(turn.ids_B[:, None])[:, 0] if new else self.stock(turn.ids_B)
+        if turn.inputs_BD is None or slot_B is None:
+            return fed_BD
+        return torch.where(slot_B[:, None], turn.inputs_BD.to(dtype), fed_BD)
+
+
+def _generator(
+    decode: DecodeConfig, device: torch.device, given: torch.Generator | None
+) -> torch.Generator | None:
+    """The one that was given, or one of the decoding's own seed where it is needed."""
+    if given is not None or not decode.do_sample:
+        return given
+    return torch.Generator(device).manual_seed(decode.seed)
+
+
+def _prefill(
+    model: LatentModel, batch: Batch, stage: Stage, rollouts: int, decode: DecodeConfig
+) -> tuple[Tensor, Any]:
+    """Hidden states of the prompts (B, S, D), and a cache that holds each prompt `rollouts` times."""
+    config = model.backbone.text_config
+    cache: Any = DynamicCache(config=config)
+    prompt_BSD = model.hidden(batch, model.features(batch), stage, cache)
+    if rollouts > 1:
+        cache.batch_repeat_interleave(rollouts)
+    if decode.cache == "dynamic":
+        return prompt_BSD, cache
+    fixed = StaticCache(config=config, max_cache_len=prompt_BSD.shape[1] + decode.max_new_tokens)
+    for number, layer in enumerate(cache.layers):
+        fixed.update(layer.keys, layer.values, number)
+    return prompt_BSD, fixed

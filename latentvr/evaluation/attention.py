@@ -76,7 +76,7 @@ def latent_to_image(model: LatentModel, batch: Batch, visibility: Visibility) ->
     mean_BSS = (summed / layers).cpu()
     out = []
     for weights_SS, latent_S, spans in zip(
-        mean_BSS, torch.eq(roles_BS, int(Role.LATENT)).cpu(), image_spans(model, batch), strict=True
+        mean_BSS, model.slots(batch).cpu(), image_spans(model, batch), strict=True
     ):
         rows_KS = weights_SS[latent_S]
         out.append([rows_KS[:, places].reshape(len(rows_KS), *size).numpy() for places, size in spans])
@@ -128,12 +128,13 @@ def read_attention(model: LatentModel, batch: Batch, visibility: Visibility, rea
     attend = prepare("mask", visibility, batch["roles"], batch.get("documents"), dtype=dtype, eager=True)
     features_FND = model.features(batch)
     slots = model.reasoner.slot_inputs(batch, features_FND, Stage("attention", visibility))
+    seen_FND = model.prompt_features(batch, features_FND)
     with _eager(model), _hooks(layers, reader):
         backbone.decode(
-            model.embeds(batch, features_FND, slots),
+            model.embeds(batch, seen_FND, slots),
             batch["position_ids"],
             attend,
-            features_FND,
+            seen_FND,
             torch.eq(batch["input_ids"], model.image_token_id),
         )
     return len(layers)
@@ -180,7 +181,7 @@ def _weights_hook(number: int, reader: Reader) -> Callable[[nn.Module, Any, Any]
 def _masses(model: LatentModel, batch: Batch, visibility: Visibility) -> Tensor:
     """Mean attention mass of each sample (B,), in double precision on the CPU."""
     answer_BS = torch.eq(batch["roles"], int(Role.ANSWER))
-    latent_BS = torch.eq(batch["roles"], int(Role.LATENT))
+    latent_BS = model.slots(batch)
     _require_answers(answer_BS, batch)
     mass_B = torch.zeros(len(answer_BS), dtype=torch.float64, device=answer_BS.device)
 

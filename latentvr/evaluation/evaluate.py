@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 
@@ -10,11 +10,15 @@ from latentvr.attention.visibility import Visibility
 from latentvr.config.schema import DecodeConfig
 from latentvr.data.collate import collate
 from latentvr.data.encode import EncodedSample
-from latentvr.decoding.loop import Written, generate
+from latentvr.decoding.loop import generate
+from latentvr.decoding.rollout import Rollout
 from latentvr.evaluation.metrics import Prediction, judge
 from latentvr.evaluation.prompts import Prompts
 from latentvr.models.latent_model import LatentModel
 from latentvr.reasoners.base import Stage
+
+#: Latents of a record's spans (n, D), by its place in the source.
+Feed = Callable[[int], Sequence[torch.Tensor]]
 
 
 @torch.no_grad()
@@ -24,6 +28,8 @@ def answer_all(
     visibility: Visibility,
     decode: DecodeConfig,
     batch_size: int,
+    feed: Feed | None = None,
+    keep: dict[int, Rollout] | None = None,
 ) -> list[Prediction]:
     """Generate an answer for each prompt, in batches of similar length, and score it.
 
@@ -31,32 +37,44 @@ def answer_all(
         model: any method.
         prompts: of the source.
         visibility: at test.
-        decode: length limit.
+        decode: length limit, latent exit, sampling.
         batch_size: prompts per forward pass.
+        feed: gives by a record's place the latents of its spans, instead of the model's own.
+        keep: gets what was written, by the record's place.
 
     Returns:
         Predictions in the order of the records.
     """
     model.eval()
     stage, tokenizer = Stage("test", visibility), model.processor.tokenizer
+    generator = torch.Generator(model.backbone.device).manual_seed(decode.seed)
     records = prompts.source.records
     out: dict[int, Prediction] = {}
     for window in prompts.windows(batch_size):
         window.sort(key=lambda entry: len(entry[1].ids))
         for start in range(0, len(window), batch_size):
             part = window[start : start + batch_size]
-            written = answer_batch(model, [sample for _, sample in part], stage, decode.max_new_tokens)
+            given = None if feed is None else [feed(i) for i, _ in part]
+            samples = [sample for _, sample in part]
+            written = answer_batch(model, samples, stage, decode, given, generator)
+            if keep is not None:
+                keep.update(zip([i for i, _ in part], written, strict=True))
             for (i, _), row in zip(part, written, strict=True):
                 out[i] = judge(records[i], tokenizer.decode(row.ids, skip_special_tokens=True))
     return [out[i] for i in range(len(records))]
 
 
 def answer_batch(
-    model: LatentModel, samples: Sequence[EncodedSample], stage: Stage, max_new_tokens: int
-) -> list[Written]:
-    """Write answers to samples that were encoded without one."""
+    model: LatentModel,
+    samples: Sequence[EncodedSample],
+    stage: Stage,
+    decode: DecodeConfig,
+    feed: Sequence[Sequence[torch.Tensor]] | None = None,
+    generator: torch.Generator | None = None,
+) -> list[Rollout]:
+    """Write answers to samples that were encoded without one; `feed` replaces their latents."""
     batch = collate(samples, model.processor.tokenizer.pad_token_id, "left")
-    return generate(model, on_device(batch, model), stage, max_new_tokens)
+    return generate(model, on_device(batch, model), stage, decode, feed=feed, generator=generator)
 
 
 def on_device(batch: dict[str, object], model: LatentModel) -> dict[str, object]:

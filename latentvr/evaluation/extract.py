@@ -44,6 +44,15 @@ _YES_NO = re.compile(r"\b(yes|no)\b", re.IGNORECASE)
 _FIRST_YES_NO = re.compile(r"\W*(yes|no)\b", re.IGNORECASE)
 
 
+def unwrapped(text: str) -> str:
+    """Give what stands in the last `<answer>...</answer>`, or all of a text without it."""
+    opening = _last(_OPEN.finditer(text))
+    if opening is None:
+        return text
+    closing = _CLOSE.search(text, opening.end())
+    return text[opening.end() : closing.start() if closing else len(text)]
+
+
 def extract(text: str, answer_type: AnswerType, choices: Sequence[str] = ()) -> str | None:
     """Take the answer out of a text.
 
@@ -56,7 +65,7 @@ def extract(text: str, answer_type: AnswerType, choices: Sequence[str] = ()) -> 
         The answer in one canonical form (an upper-case letter; digits; "yes" or "no"; folded text;
         moves such as "LLUR"), or None: no answer was found, which is a failure and is counted as one.
     """
-    text = _unwrapped(text)
+    text = unwrapped(text)
     if answer_type == "mcq":
         return _letter(text, choices)
     if answer_type == "number":
@@ -113,14 +122,6 @@ def is_correct(prediction_text: str, record: Record) -> bool | None:
     if record.answer_type == "path" and "map_desc" in record.meta:
         return reaches_goal(answer, record.meta["map_desc"], f"record {record.id!r}")
     return answer == expected
-
-
-def _unwrapped(text: str) -> str:
-    opening = _last(_OPEN.finditer(text))
-    if opening is None:
-        return text
-    closing = _CLOSE.search(text, opening.end())
-    return text[opening.end() : closing.start() if closing else len(text)]
 
 
 def _letter(text: str, choices: Sequence[str]) -> str | None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 
 from latentvr.attention.roles import Role
 from latentvr.data.encode import EncodedSample, Encoder
-from latentvr.data.layout import Layout, NewToken
+from latentvr.data.layout import Layout, NewToken, Segment
 from latentvr.data.record import Record, Source
 from latentvr.models.features import cache_features
 from latentvr.models.latent_model import LatentModel
@@ -65,23 +66,31 @@ def encoder_for(model: LatentModel, max_length: int = 8192, drop_latents: bool =
 
 
 def without_latents(layout: Callable[[Record], Layout], tokens: Sequence[NewToken], record: Record) -> Layout:
-    """A record's layout without latent tokens and without images in the latents' place."""
+    """A record's layout without latent tokens and slots and without images in the latents' place."""
     full = layout(record)
-    user = []
-    for segment in full.user:
-        if segment.kind == "image" and segment.role is Role.LATENT:
+    latent = [token.text for token in tokens if token.role is Role.LATENT]
+    return Layout(_without(full.user, latent), _without(full.answer, latent))
+
+
+def _without(segments: Sequence[Segment], latent: Sequence[str]) -> tuple[Segment, ...]:
+    """One turn of it."""
+    out = []
+    for segment in segments:
+        if segment.kind == "slots" or (segment.kind == "image" and segment.role is Role.LATENT):
             continue
         text = segment.text
         if segment.kind == "tokens":
-            for token in tokens:
-                text = text.replace(token.text, "") if token.role is Role.LATENT else text
+            for token in latent:
+                text = text.replace(token, "")
         if segment.kind == "image" or text:
-            user.append(segment if text == segment.text else type(segment)(segment.kind, text))
-    return Layout(tuple(user), full.answer)
+            out.append(segment if text == segment.text else replace(segment, text=text))
+    return tuple(out)
 
 
 def has_latents(model: LatentModel, source: Source) -> bool:
-    """Tell whether the method gives any token of the first record the latent role."""
+    """Tell whether the method has latents: in the first record's prompt, or in spans of its answers."""
+    if model.reasoner.span() is not None:
+        return True
     record = source.records[0]
     sample = encoder_for(model).encode(record, source.images(record), with_answer=False)
     return bool((sample.roles == Role.LATENT).any())

@@ -1,20 +1,30 @@
-"""Does the model use its latents? The checks of arXiv 2512.21218, section 4.4.1.
+"""Does the model use its latents? Accuracy when they are hidden, left out, or replaced.
 
-Accuracy as it is, with the latents dropped, under the bottleneck (the image is visible through the latents
-alone), and with both, where nothing of the image is left and accuracy must fall to chance.
+Latents in the prompt (arXiv 2512.21218, section 4.4.1): as it is, with the latents dropped, under the
+bottleneck (the image is visible through the latents alone), and with both, where nothing of the image is left
+and accuracy must fall to chance. Latents in the answer: zeros, those of a record with another answer, or
+those that training feeds take their place, besides the four.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
+
+import torch
 
 from latentvr.attention.visibility import BOTTLENECK, Visibility, preset
 from latentvr.config.schema import Recipe
 from latentvr.data.record import Source
-from latentvr.evaluation.evaluate import answer_all
+from latentvr.decoding.rollout import Rollout
+from latentvr.evaluation.evaluate import Feed, answer_all
 from latentvr.evaluation.metrics import Prediction
 from latentvr.evaluation.prompts import Prompts, encoder_for, has_latents
+from latentvr.evaluation.replacements import anothers, nothing, true_latents, zeros
 from latentvr.models.latent_model import LatentModel
+
+Replacement = Literal["zeros", "another's", "true"]
 
 
 @dataclass(frozen=True)
@@ -23,13 +33,15 @@ class Condition:
 
     Attributes:
         name: row of the table.
-        drop_latents: leave the latents out.
+        drop_latents: leave the latents out; in answers the markers stay.
         visibility: at test; None is that of the recipe.
+        replacement: what takes the place of latents in answers.
     """
 
     name: str
     drop_latents: bool = False
     visibility: Visibility | None = None
+    replacement: Replacement | None = None
 
 
 AS_TRAINED = "as trained"
@@ -39,8 +51,15 @@ CONDITIONS = (
     Condition("bottleneck", visibility=BOTTLENECK),
     Condition("bottleneck, latents dropped", drop_latents=True, visibility=BOTTLENECK),
 )
+SPAN_CONDITIONS = (
+    *CONDITIONS,
+    Condition("latents: zeros", replacement="zeros"),
+    Condition("latents: another's", replacement="another's"),
+    Condition("latents: true region", replacement="true"),
+)
 
 
+@torch.no_grad()
 def check_usage(
     model: LatentModel,
     source: Source,
@@ -54,18 +73,43 @@ def check_usage(
         recipe: visibility and length of answers, batch size, longest prompt, whether features are kept.
 
     Returns:
-        Predictions by the condition's name; None where it does not apply, because the method has no latents.
+        Predictions by the condition's name; None where it does not apply: the method has no latents, or
+        records have no regions to take true latents from.
     """
     keep, longest = recipe.data.feature_cache == "memory", recipe.data.max_length
+    spans = model.reasoner.span() is not None
     whole = Prompts(model, source, encoder_for(model, longest), keep)
-    dropped = Prompts(model, source, encoder_for(model, longest, drop_latents=True), keep)
+    dropped = whole if spans else Prompts(model, source, encoder_for(model, longest, drop_latents=True), keep)
     latents = has_latents(model, source)
+    written: dict[int, Rollout] = {}
     out: dict[str, list[Prediction] | None] = {}
-    for condition in CONDITIONS:
-        if condition.drop_latents and not latents:
+    for condition in SPAN_CONDITIONS if spans else CONDITIONS:
+        feed = _feed(condition, model, source, written, longest) if spans else None
+        missing = condition.replacement is not None and feed is None
+        if missing or (condition.drop_latents and not latents):
             out[condition.name] = None
             continue
-        prompts = dropped if condition.drop_latents else whole
-        seen = condition.visibility or preset(recipe.decode.visibility)
-        out[condition.name] = answer_all(model, prompts, seen, recipe.decode, recipe.eval.batch_size)
+        out[condition.name] = answer_all(
+            model,
+            dropped if condition.drop_latents else whole,
+            condition.visibility or preset(recipe.decode.visibility),
+            recipe.decode,
+            recipe.eval.batch_size,
+            feed,
+            written if condition.name == AS_TRAINED else None,
+        )
     return out
+
+
+def _feed(
+    condition: Condition, model: LatentModel, source: Source, written: dict[int, Rollout], longest: int
+) -> Feed | None:
+    """What takes the place of the latents of answers; None leaves them."""
+    if condition.drop_latents:
+        return nothing(written)
+    makers: dict[str, Callable[[], Feed | None]] = {
+        "zeros": lambda: zeros(written),
+        "another's": lambda: anothers(written, source),
+        "true": lambda: true_latents(model, source, longest),
+    }
+    return None if condition.replacement is None else makers[condition.replacement]()

@@ -54,6 +54,12 @@ class Backbone:
         return weight
 
     @property
+    def untied_head(self) -> Tensor | None:
+        """The head's matrix (V, D), or None where it is the embedding matrix."""
+        weight: Tensor = self.model.lm_head.weight
+        return None if weight is self.embedding_weight else weight
+
+    @property
     def language_model(self) -> Any:
         """The text decoder."""
         return self.model.model.language_model
@@ -79,10 +85,7 @@ class Backbone:
             Features (F, N, D): level 0 goes in at the image tokens, the others are added after the first
             F - 1 layers.
         """
-        out = self.model.model.get_image_features(pixel_values, grid, return_dict=True)
-        levels = [_joined(out.pooler_output)]
-        levels += [_joined(level) for level in getattr(out, "deepstack_features", None) or ()]
-        return torch.stack(levels)
+        return feature_levels(self.model.model.get_image_features(pixel_values, grid, return_dict=True))
 
     def positions(self, ids_BS: Tensor, image_mask_BS: Tensor, grid: Tensor | None) -> Tensor:
         """Compute rotary positions (3, B, S) of unpadded sequences.
@@ -141,6 +144,13 @@ class Backbone:
         """Apply the language-model head: (..., D) to (..., V)."""
         out: Tensor = self.model.lm_head(hidden)
         return out
+
+
+def feature_levels(encoded: Any) -> Tensor:
+    """Join what the stock model's `get_image_features` gives into features (F, N, D)."""
+    levels = [_joined(encoded.pooler_output)]
+    levels += [_joined(level) for level in getattr(encoded, "deepstack_features", None) or ()]
+    return torch.stack(levels)
 
 
 def _joined(parts: Any) -> Tensor:

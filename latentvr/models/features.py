@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import torch
+from torch import Tensor
 
 from latentvr.data.encode import EncodedSample
 from latentvr.models.latent_model import LatentModel
@@ -23,26 +24,40 @@ def cache_features(
 
     Args:
         model: put into evaluation mode.
-        samples: changed in place; those that have features already are left alone.
+        samples: changed in place, references of their slots included; those that have features already are
+            left alone.
         patches_at_once: limit of a forward pass; a single larger sample goes alone.
     """
     model.eval()
+    prompts = [s for s in samples if s.pixel_values is not None]
+    for part, pieces in _encoded(model, prompts, "pixel_values", "grid", patches_at_once):
+        for sample, piece in zip(part, pieces, strict=True):
+            sample.features, sample.pixel_values = piece, None
+    beside = [s for s in samples if s.reference_values is not None]
+    for part, pieces in _encoded(model, beside, "reference_values", "reference_grid", patches_at_once):
+        for sample, piece in zip(part, pieces, strict=True):
+            sample.reference_features, sample.reference_values = piece, None
+
+
+def _encoded(
+    model: LatentModel, samples: Sequence[EncodedSample], patches: str, grid: str, limit: int
+) -> Iterator[tuple[list[EncodedSample], list[Tensor]]]:
+    """Encode the pictures in the fields `patches` and `grid`, some samples at a time."""
     device, merge = model.backbone.device, model.processor.image_processor.merge_size**2
-    for part in _groups([s for s in samples if s.pixel_values is not None], patches_at_once):
-        patches = torch.cat([s.pixel_values for s in part if s.pixel_values is not None]).to(device)
-        grids = torch.cat([s.grid for s in part])
-        features = model.backbone.encode_images(patches, grids.to(device)).cpu()
-        counts = [int(s.grid.prod(-1).sum()) // merge for s in part]
-        for sample, piece in zip(part, features.split(counts, dim=1), strict=True):
-            sample.features, sample.pixel_values = piece.clone(), None
+    for part in _groups(samples, grid, limit):
+        values = torch.cat([getattr(s, patches) for s in part]).to(device)
+        grids = torch.cat([getattr(s, grid) for s in part])
+        features = model.backbone.encode_images(values, grids.to(device)).cpu()
+        counts = [int(getattr(s, grid).prod(-1).sum()) // merge for s in part]
+        yield part, [piece.clone() for piece in features.split(counts, dim=1)]
 
 
-def _groups(samples: Sequence[EncodedSample], limit: int) -> Iterator[list[EncodedSample]]:
+def _groups(samples: Sequence[EncodedSample], grid: str, limit: int) -> Iterator[list[EncodedSample]]:
     """Neighbouring samples with at most `limit` patches together."""
     group: list[EncodedSample] = []
     patches = 0
     for sample in samples:
-        count = int(sample.grid.prod(-1).sum())
+        count = int(getattr(sample, grid).prod(-1).sum())
         if group and patches + count > limit:
             yield group
             group, patches = [], 0

@@ -19,6 +19,7 @@ from latentvr.attention.visibility import Visibility
 from latentvr.data.encode import IGNORED
 from latentvr.data.processor import Processor
 from latentvr.models.backbone import Backbone
+from latentvr.models.own_inputs import own_inputs
 from latentvr.models.token_rows import TokenRows
 from latentvr.reasoners.base import Batch, LatentReasoner, Stage, Term
 
@@ -37,6 +38,7 @@ class LatentModel(nn.Module):
         backbone: uniform access to the stock model's parts.
         reasoner: the method.
         processor: tokenizer and image processor.
+        token_ids: ids of the method's new tokens by their text.
         rows: embedding rows of the method's new tokens, or None.
         extra: the method's own modules.
     """
@@ -50,9 +52,21 @@ class LatentModel(nn.Module):
         self.reasoner = reasoner
         self.processor = processor
         tokens = reasoner.tokens()
-        ids = add_tokens(backbone, processor, [token.text for token in tokens])
-        self.rows = TokenRows(tokens, ids, backbone.embedding_weight, seed) if tokens else None
+        texts = [token.text for token in tokens]
+        known = [text in processor.tokenizer.get_vocab() for text in texts] if texts else []
+        ids = add_tokens(backbone, processor, texts)
+        self.token_ids = dict(zip(texts, ids, strict=True))
+        self.rows = (
+            TokenRows(tokens, ids, known, backbone.embedding_weight, backbone.untied_head, seed)
+            if tokens
+            else None
+        )
+        markers = [
+            i for token, i in zip(tokens, ids, strict=True) if token.role is Role.LATENT and not token.slot
+        ]
+        self.register_buffer("markers", torch.tensor(markers, dtype=torch.long), persistent=False)
         self.extra = nn.ModuleDict(reasoner.modules(backbone.width))
+        reasoner.host = self
         silent = [i for token, i in zip(tokens, ids, strict=True) if not token.sampled]
         self.register_buffer(
             "excluded", torch.tensor(sorted({*silent, *processor.never_sampled})), persistent=False
@@ -71,29 +85,47 @@ class LatentModel(nn.Module):
         return list(dict.fromkeys([self.processor.tokenizer.eos_token_id, *others]))
 
     def features(self, batch: Batch) -> Tensor | None:
-        """Visual features (F, N, D) of a batch: cached, or encoded, with gradients if the tower trains."""
-        if "features" in batch:
-            out: Tensor = batch["features"].to(self.backbone.embedding_weight.dtype)
+        """Visual features (F, N, D) of a batch: cached, or encoded, with gradients if the tower trains.
+
+        Those of the prompts come first, then those of the references that slots point at.
+        """
+        parts = [self._encoded(batch, prefix) for prefix in ("", "reference_")]
+        found = [part for part in parts if part is not None]
+        return torch.cat(found, 1) if len(found) > 1 else found[0] if found else None
+
+    def _encoded(self, batch: Batch, prefix: str) -> Tensor | None:
+        if f"{prefix}features" in batch:
+            out: Tensor = batch[f"{prefix}features"].to(self.backbone.embedding_weight.dtype)
             return out
-        if "pixel_values" not in batch:
+        if f"{prefix}pixel_values" not in batch:
             return None
+        patches, grid = batch[f"{prefix}pixel_values"], batch[f"{prefix}image_grid_thw"]
         trains = any(parameter.requires_grad for parameter in self.backbone.vision_tower.parameters())
         with torch.set_grad_enabled(trains and torch.is_grad_enabled()):
-            return self.backbone.encode_images(batch["pixel_values"], batch["image_grid_thw"])
+            return self.backbone.encode_images(patches, grid)
+
+    def embed(self, ids_BS: Tensor) -> Tensor:
+        """Input embeddings (B, S, D) of tokens, the new rows in place."""
+        embeds_BSD = self.backbone.embed(ids_BS)
+        return embeds_BSD if self.rows is None else self.rows(ids_BS, embeds_BSD)
 
     def embeds(self, batch: Batch, features_FND: Tensor | None, slots: Tensor | None) -> Tensor:
         """Input embeddings (B, S, D): text, new rows, visual features, and what is fed at the slots."""
         ids_BS = batch["input_ids"]
-        embeds_BSD = self.backbone.embed(ids_BS)
-        if self.rows is not None:
-            embeds_BSD = self.rows(ids_BS, embeds_BSD)
+        embeds_BSD = self.embed(ids_BS)
         if features_FND is not None:
             image_BS1 = torch.eq(ids_BS, self.image_token_id).unsqueeze(-1)
             embeds_BSD = embeds_BSD.masked_scatter(image_BS1, features_FND[0].to(embeds_BSD.dtype))
         if slots is not None:
-            latent_BS1 = torch.eq(batch["roles"], int(Role.LATENT)).unsqueeze(-1)
-            embeds_BSD = embeds_BSD.masked_scatter(latent_BS1, slots.to(embeds_BSD.dtype))
+            slots_BS1 = self.slots(batch).unsqueeze(-1)
+            embeds_BSD = embeds_BSD.masked_scatter(slots_BS1, slots.to(embeds_BSD.dtype))
         return embeds_BSD
+
+    def slots(self, batch: Batch) -> Tensor:
+        """Latent slots (B, S): positions with the role LATENT, markers excepted."""
+        latent_BS = torch.eq(batch["roles"], int(Role.LATENT))
+        markers = self.get_buffer("markers")
+        return latent_BS & ~torch.isin(batch["input_ids"], markers) if len(markers) else latent_BS
 
     def attend(self, batch: Batch, visibility: Visibility) -> AttentionInputs:
         """Mask and kernel arguments of a batch under a visibility."""
@@ -105,22 +137,51 @@ class LatentModel(nn.Module):
             dtype=self.backbone.embedding_weight.dtype,
         )
 
-    def hidden(self, batch: Batch, features_FND: Tensor | None, stage: Stage, cache: Any = None) -> Tensor:
-        """Hidden states after the final norm (B, S, D)."""
-        slots = self.reasoner.slot_inputs(batch, features_FND, stage)
+    def hidden(
+        self,
+        batch: Batch,
+        features_FND: Tensor | None,
+        stage: Stage,
+        cache: Any = None,
+        slots: Tensor | None = None,
+    ) -> Tensor:
+        """Hidden states after the final norm (B, S, D).
+
+        Args:
+            batch: from `collate`.
+            features_FND: from `features`.
+            stage: gives the visibility.
+            cache: a cache of transformers, or None.
+            slots: what is fed at the L latent slots (L, D); None asks the reasoner.
+
+        Returns:
+            (B, S, D).
+        """
+        if slots is None:
+            slots = self.reasoner.slot_inputs(batch, features_FND, stage)
+        image_BS = torch.eq(batch["input_ids"], self.image_token_id)
+        seen_FND = self.prompt_features(batch, features_FND)
         return self.backbone.decode(
-            self.embeds(batch, features_FND, slots),
+            self.embeds(batch, seen_FND, slots),
             batch["position_ids"],
             self.attend(batch, stage.visibility),
-            features_FND,
-            torch.eq(batch["input_ids"], self.image_token_id),
+            seen_FND,
+            image_BS,
             cache,
         )
 
-    def logits(self, hidden: Tensor) -> Tensor:
-        """Logits in float32 (..., V); tokens that are never written get -inf."""
+    def prompt_features(self, batch: Batch, features_FND: Tensor | None) -> Tensor | None:
+        """The features that stand in the prompts, without those of references (F, visual tokens, D)."""
+        if features_FND is None or "reference_image_grid_thw" not in batch:
+            return features_FND
+        return features_FND[:, : int(torch.eq(batch["input_ids"], self.image_token_id).sum())]
+
+    def logits(self, hidden: Tensor, suppress: bool = True) -> Tensor:
+        """Logits in float32 (..., V); with `suppress`, tokens that are never written get -inf."""
         scores = self.backbone.logits(hidden).float()
-        return scores.index_fill(-1, self.get_buffer("excluded"), float("-inf"))
+        if self.rows is not None:
+            scores = self.rows.score(hidden, scores)
+        return scores.index_fill_(-1, self.get_buffer("excluded"), float("-inf")) if suppress else scores
 
     def forward(self, batch: Batch, stage: Stage) -> dict[str, Term]:
         """Loss terms of a batch, each summed over its items.
@@ -128,10 +189,14 @@ class LatentModel(nn.Module):
         Only the L positions that predict a label reach the head: L x V logits, never B x S x V.
         """
         features_FND = self.features(batch)
-        hidden_BSD = self.hidden(batch, features_FND, stage)
+        slots = self.reasoner.slot_inputs(batch, features_FND, stage)
+        share = self.reasoner.own_inputs(stage)
+        if share > 0 and slots is not None:
+            slots = own_inputs(self, batch, features_FND, stage, slots, share)
+        hidden_BSD = self.hidden(batch, features_FND, stage, slots=slots)
         wanted_BS = batch["labels"][:, 1:]
         keep_BS = wanted_BS != IGNORED
-        logits_LV = self.logits(hidden_BSD[:, :-1][keep_BS])
+        logits_LV = self.logits(hidden_BSD[:, :-1][keep_BS], self.reasoner.suppresses_in_loss)
         ce = functional.cross_entropy(logits_LV, wanted_BS[keep_BS], reduction="sum")
         return {"ce": Term(ce), **self.reasoner.losses(hidden_BSD, batch, features_FND, stage)}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from latentvr.errors import ModelError
 from latentvr.models import tiny
 from latentvr.models.backbone import Backbone
 from latentvr.models.latent_model import LatentModel
+from latentvr.models.load_report import explained
 from latentvr.models.qwen2_5_vl import Qwen25VLBackbone
 from latentvr.models.qwen3_vl import Qwen3VLBackbone
 from latentvr.reasoners.registry import reasoner_class
@@ -82,11 +84,12 @@ def load_config(config: ModelConfig) -> Any:
         ) from error
 
 
-def load_stock(config: ModelConfig) -> tuple[Any, Processor]:
+def load_stock(config: ModelConfig, apart: Collection[str] = ()) -> tuple[Any, Processor]:
     """Load the stock model and its processor.
 
     Args:
         config: the recipe's section.
+        apart: names of tensors in the files that are no part of the stock model and have their use elsewhere.
 
     Returns:
         The model in `config.dtype` on the CPU, and the processor with the section's image size.
@@ -98,26 +101,28 @@ def load_stock(config: ModelConfig) -> tuple[Any, Processor]:
         model, processor = tiny.build(config.path, corpus())
         model = model.to(getattr(torch, config.dtype))
     else:
-        model = _load_weights(config)
+        model = _load_weights(config, apart)
         path = local_path(config.path)
         processor = load_processor(path, config.revision, config.trust_remote_code)
     processor.set_pixels(config.min_pixels, config.max_pixels)
     return model, processor
 
 
-def _load_weights(config: ModelConfig) -> Any:
+def _load_weights(config: ModelConfig, apart: Collection[str]) -> Any:
     """Load the stock model from a folder or the hub, every parameter of it."""
     from transformers import AutoModelForImageTextToText
 
     family(load_config(config).model_type, config.path)
     try:
-        model, report = AutoModelForImageTextToText.from_pretrained(
-            local_path(config.path),
-            revision=config.revision,
-            dtype=getattr(torch, config.dtype),
-            trust_remote_code=config.trust_remote_code,
-            output_loading_info=True,
-        )
+        with explained(apart) as info:
+            model, report = AutoModelForImageTextToText.from_pretrained(
+                local_path(config.path),
+                revision=config.revision,
+                dtype=getattr(torch, config.dtype),
+                trust_remote_code=config.trust_remote_code,
+                output_loading_info=True,
+            )
+            info.update(report)
     except (OSError, RuntimeError, SafetensorError, ValueError) as error:
         raise ModelError(
             f"expected complete weights at model.path, got {config.path!r} ({first_line(error)}); "
@@ -140,7 +145,11 @@ def choose_kernel(kernel: str, visibilities: list[Visibility]) -> str:
 
 
 def load_model(
-    config: ModelConfig, reasoner: ReasonerConfig, visibilities: list[Visibility], seed: int = 0
+    config: ModelConfig,
+    reasoner: ReasonerConfig,
+    visibilities: list[Visibility],
+    seed: int = 0,
+    fresh: bool = True,
 ) -> LatentModel:
     """Load a backbone and put the method called `reasoner.name` on it.
 
@@ -149,6 +158,7 @@ def load_model(
         reasoner: the method and its options.
         visibilities: all that the run will use; the attention kernel must honour each.
         seed: seed of new rows and modules.
+        fresh: False where a checkpoint's values follow.
 
     Returns:
         The model, everything frozen until `set_trainable`.
@@ -158,7 +168,7 @@ def load_model(
         VisibilityError: the kernel asked for cannot honour a visibility.
     """
     stock, processor = load_stock(config)
-    return attach(stock, processor, config, reasoner, visibilities, seed)
+    return attach(stock, processor, config, reasoner, visibilities, seed, fresh)
 
 
 def attach(
@@ -168,8 +178,12 @@ def attach(
     reasoner: ReasonerConfig,
     visibilities: list[Visibility],
     seed: int = 0,
+    fresh: bool = True,
 ) -> LatentModel:
-    """Put a method on a loaded stock model; everything is frozen until `set_trainable`."""
+    """Put a method on a loaded stock model; everything is frozen until `set_trainable`.
+
+    Without `fresh`, a checkpoint's values are expected to follow.
+    """
     kernel = choose_kernel(config.attention, visibilities)
     log.info("attention: %s", kernel)
     stock.requires_grad_(False)
@@ -178,4 +192,7 @@ def attach(
     backbone = family(stock.config.model_type, config.path)(stock, kernel)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return LatentModel(backbone, reasoner_class(reasoner.name)(reasoner), processor, seed)
+        model = LatentModel(backbone, reasoner_class(reasoner.name)(reasoner), processor, seed)
+    if fresh:
+        model.reasoner.begin()
+    return model

@@ -37,6 +37,7 @@ FORMAT = 1
 _EMBEDDING = "base_model.model.model.language_model.embed_tokens"
 _LORA_ROWS = f"{_EMBEDDING}.token_adapter.trainable_tokens_delta"
 _ONLY_ROWS = f"{_EMBEDDING}.trainable_tokens_delta"
+_LORA_ROWS_HEAD = "base_model.model.lm_head.token_adapter.trainable_tokens_delta"
 _ONLY_ROWS_HEAD = "base_model.model.lm_head.trainable_tokens_delta"
 
 
@@ -73,13 +74,17 @@ def _save_language(model: LatentModel, folder: Path) -> None:
     if model.rows is None:
         model.base.save_pretrained(folder)
         return
-    matrix, ids = model.backbone.embedding_weight.detach(), model.rows.get_buffer("ids")
-    before = matrix[ids].clone()
+    ids = model.rows.get_buffer("ids")
+    matrices = [
+        m.detach() for m in (model.backbone.embedding_weight, model.backbone.untied_head) if m is not None
+    ]
+    before = [matrix[ids].clone() for matrix in matrices]
     try:
-        model.rows.write_into(matrix)
+        model.rows.write_into(*matrices)
         model.base.save_pretrained(folder)
     finally:
-        matrix[ids] = before
+        for matrix, rows in zip(matrices, before, strict=True):
+            matrix[ids] = rows
 
 
 def _save_adapters(model: LatentModel, folder: Path) -> None:
@@ -88,24 +93,30 @@ def _save_adapters(model: LatentModel, folder: Path) -> None:
     config: LoraConfig = model.base.peft_config["default"]
     config = LoraConfig(**{**config.to_dict(), "inference_mode": True})
     if model.rows is not None:
+        ids = model.rows.get_buffer("ids")
         state[_LORA_ROWS] = model.rows.rows.detach()
-        config.trainable_token_indices = {"embed_tokens": model.rows.get_buffer("ids").tolist()}
+        config.trainable_token_indices = {"embed_tokens": ids.tolist()}
+        if model.rows.head_rows is not None:
+            state[_LORA_ROWS_HEAD] = model.rows.head_rows.detach()
+            config.trainable_token_indices["lm_head"] = ids[model.rows.get_buffer("written")].tolist()
     save_file(state, folder / ADAPTER, metadata={"format": "pt"})
     config.save_pretrained(str(folder))
 
 
 def _save_rows(token_rows: TokenRows, model: LatentModel, folder: Path) -> None:
     """Write a PEFT folder with token rows alone."""
-    rows = token_rows.rows.detach()
-    state = {_ONLY_ROWS: rows}
-    if model.backbone.model.config.tie_word_embeddings:
+    rows, ids = token_rows.rows.detach(), token_rows.get_buffer("ids")
+    state, targets = {_ONLY_ROWS: rows}, ["embed_tokens"]
+    if model.backbone.untied_head is None:
         state[_ONLY_ROWS_HEAD] = rows.clone()
+    elif token_rows.head_rows is not None:  # PEFT has one list of ids for both matrices
+        head = model.backbone.untied_head.detach()[ids].float()
+        state[_ONLY_ROWS_HEAD] = head.index_copy(
+            0, token_rows.get_buffer("written"), token_rows.head_rows.detach()
+        )
+        targets.append("lm_head")
     save_file(state, folder / ADAPTER, metadata={"format": "pt"})
-    config = TrainableTokensConfig(
-        token_indices=token_rows.get_buffer("ids").tolist(),
-        target_modules=["embed_tokens"],
-        inference_mode=True,
-    )
+    config = TrainableTokensConfig(token_indices=ids.tolist(), target_modules=targets, inference_mode=True)
     config.save_pretrained(str(folder))
 
 
@@ -163,16 +174,40 @@ def load_weights(model: LatentModel, folder: Path) -> None:
     elif card["weights"] == "lora" or card["tokens"]:
         _load_adapters(model, folder)
     if len(model.extra):
-        model.extra.load_state_dict(_read(folder / MODULES))
+        load_modules(model, _read(folder / MODULES), folder)
+
+
+def load_modules(model: LatentModel, state: dict[str, Tensor], where: Path) -> None:
+    """Put the method's modules into a model.
+
+    Args:
+        model: changed in place.
+        state: by the names of `model.extra`.
+        where: the checkpoint, for messages.
+
+    Raises:
+        CheckpointError: a module is missing, unknown, or of another shape.
+    """
+    wanted = {name: tuple(tensor.shape) for name, tensor in model.extra.state_dict().items()}
+    found = {name: tuple(tensor.shape) for name, tensor in state.items()}
+    for name in sorted(wanted.keys() | found.keys()):
+        if wanted.get(name) != found.get(name):
+            raise CheckpointError(
+                f"expected {name} of shape {wanted.get(name)} among the method's modules, got "
+                f"{found.get(name)}, at {str(where)!r}; fix: use the reasoner's options of that checkpoint"
+            )
+    model.extra.load_state_dict(state)
 
 
 def _load_adapters(model: LatentModel, folder: Path) -> None:
     """Read LoRA matrices, if there are any, and token rows."""
     state = _read(folder / ADAPTER)
-    state.pop(_ONLY_ROWS_HEAD, None)
+    whole_head, head = state.pop(_ONLY_ROWS_HEAD, None), state.pop(_LORA_ROWS_HEAD, None)
     rows = state.pop(_LORA_ROWS, None)
     rows = state.pop(_ONLY_ROWS, None) if rows is None else rows
-    _load_rows(model, rows, folder)
+    if whole_head is not None and model.rows is not None and model.rows.head_rows is not None:
+        head = whole_head[model.rows.get_buffer("written")]
+    _load_rows(model, rows, head, folder)
     if not state:
         return
     if not isinstance(model.base, PeftModel):
@@ -206,18 +241,19 @@ def _adapter_config(folder: Path) -> LoraConfig:
     return config
 
 
-def _load_rows(model: LatentModel, rows: Tensor | None, folder: Path) -> None:
-    """Copy token rows into the model."""
-    wanted = None if model.rows is None else tuple(model.rows.rows.shape)
-    found = None if rows is None else tuple(rows.shape)
-    if wanted != found:
-        raise CheckpointError(
-            f"expected token rows of shape {wanted}, got {found}, at {str(folder)!r}; "
-            f"fix: use the reasoner and the backbone named in {CARD}"
-        )
-    if model.rows is not None and rows is not None:
-        with torch.no_grad():
-            model.rows.rows.copy_(rows)
+def _load_rows(model: LatentModel, rows: Tensor | None, head: Tensor | None, folder: Path) -> None:
+    """Copy token rows, and those of an untied head, into the model."""
+    mine = (None, None) if model.rows is None else (model.rows.rows, model.rows.head_rows)
+    for what, there, found in (("token", mine[0], rows), ("head", mine[1], head)):
+        shapes = [None if tensor is None else tuple(tensor.shape) for tensor in (there, found)]
+        if shapes[0] != shapes[1]:
+            raise CheckpointError(
+                f"expected {what} rows of shape {shapes[0]}, got {shapes[1]}, at {str(folder)!r}; "
+                f"fix: use the reasoner and the backbone named in {CARD}"
+            )
+        if there is not None and found is not None:
+            with torch.no_grad():
+                there.copy_(found)
 
 
 def _load_language(model: LatentModel, folder: Path) -> None:
@@ -232,8 +268,7 @@ def _load_language(model: LatentModel, folder: Path) -> None:
             f"fix: use the backbone named in {CARD}"
         ) from error
     if model.rows is not None:
-        rows = model.backbone.embedding_weight[model.rows.get_buffer("ids")].float()
-        _load_rows(model, rows, folder)
+        model.rows.read_from(model.backbone.embedding_weight, model.backbone.untied_head)
 
 
 def _read(file: Path) -> dict[str, Tensor]:

@@ -5,19 +5,20 @@ and `reasoner.py` (a class `Reasoner`). It says which tokens are new, where they
 which stage, what is fed at latent slots and which extra losses there are. Everything else (templates, masks,
 kernels, trainers, checkpoints, decoding) asks these questions and never the method's name.
 
-Shape letters: B batch, S sequence, N visual tokens of a batch, D width, F feature levels.
+Shape letters: B batch, S sequence, N visual tokens of a batch, D width, F feature levels, L latent positions.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, NamedTuple, Protocol
 
+import torch
 from torch import Tensor, nn
 
 from latentvr.attention.visibility import Visibility
-from latentvr.config.schema import ReasonerConfig
+from latentvr.config.schema import DecodeConfig, ReasonerConfig
 from latentvr.data.layout import Layout, NewToken, plain_layout
 from latentvr.data.record import Record
 
@@ -29,10 +30,12 @@ class Stage:
     Attributes:
         name: as in the recipe.
         visibility: which role sees which.
+        progress: share of the stage's optimiser steps that are done, from 0 to 1.
     """
 
     name: str
     visibility: Visibility
+    progress: float = 0.0
 
 
 class Term(NamedTuple):
@@ -50,16 +53,84 @@ class Term(NamedTuple):
 Batch = Mapping[str, Any]
 
 
+@dataclass(frozen=True)
+class LatentSpan:
+    """A stretch of an answer in which hidden states are fed back instead of embeddings.
+
+    Attributes:
+        start: the token that opens it, written by the model.
+        slot: the token that stands in its slots.
+        end: the tokens that close it, one after another.
+    """
+
+    start: str
+    slot: str
+    end: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class LatentState:
+    """What decoding knows at a step in which some row is in latent mode.
+
+    Attributes:
+        hidden_BD: hidden states after the final norm, at the last position of each row.
+        inside_B: rows in latent mode; the others are of no concern.
+        steps_B: latent inputs that each row has been fed in its present span.
+        choice_B: token that the head would write next.
+        last_B: token at the last position.
+        decode: settings of generation.
+    """
+
+    hidden_BD: Tensor
+    inside_B: Tensor
+    steps_B: Tensor
+    choice_B: Tensor
+    last_B: Tensor
+    decode: DecodeConfig
+
+
+class LatentStep(NamedTuple):
+    """A method's answer to a `LatentState`.
+
+    Attributes:
+        inputs_BD: what rows in latent mode are fed next.
+        leave_B: rows that leave latent mode instead: their next token is an ordinary one.
+        ids_B: tokens that stand for the inputs; None means the span's slot token.
+    """
+
+    inputs_BD: Tensor
+    leave_B: Tensor
+    ids_B: Tensor | None = None
+
+
+class Host(Protocol):
+    """The model as a method sees it.
+
+    Attributes:
+        token_ids: ids of the method's new tokens by their text.
+    """
+
+    token_ids: dict[str, int]
+
+    def logits(self, hidden: Tensor, suppress: bool = True) -> Tensor:
+        """Logits in float32 (..., V); with `suppress`, tokens that are never written get -inf."""
+        ...
+
+
 @dataclass
 class LatentReasoner:
     """Base of all methods; every hook has a default that means "nothing special".
 
     Attributes:
         config: the method's section of the recipe.
+        host: the model, once the method is on one.
+        suppresses_in_loss: whether tokens that are never written get -inf in the cross-entropy too.
     """
 
     config: ReasonerConfig
+    host: Host | None = field(default=None, init=False, repr=False, compare=False)
     config_class: ClassVar[type[ReasonerConfig]] = ReasonerConfig
+    suppresses_in_loss: ClassVar[bool] = True
 
     def tokens(self) -> list[NewToken]:
         """New tokens, asked once when the model is set up."""
@@ -69,6 +140,9 @@ class LatentReasoner:
         """Extra trainable modules by name, for a language model of width `hidden_size`."""
         del hidden_size
         return {}
+
+    def begin(self) -> None:
+        """Fill the modules of a new model from files; not asked where a checkpoint's values follow."""
 
     def layout(self, record: Record) -> Layout:
         """Place text, images and new tokens in the turns of one sample."""
@@ -83,7 +157,7 @@ class LatentReasoner:
             stage: the phase of training, or the one at test.
 
         Returns:
-            (number of LATENT positions in the batch, D) in row-major order, or None for the tokens' own rows.
+            (number of latent slots in the batch, D) in row-major order, or None for the tokens' own rows.
         """
         del batch, features_FND, stage
         return None
@@ -102,4 +176,37 @@ class LatentReasoner:
         them.
         """
         del batch
+        return {}
+
+    def span(self) -> LatentSpan | None:
+        """The span of latent slots that the model opens in its answer; None where slots are in the prompt."""
+        return None
+
+    def latent_inputs(self, hidden: Tensor) -> Tensor:
+        """What hidden states (..., D) become when they are fed back (..., D): themselves."""
+        return hidden
+
+    def latent_step(self, state: LatentState) -> LatentStep:
+        """Say what rows in latent mode are fed next, and which rows leave.
+
+        As it is, each row is fed its last hidden state for `decode.latent_steps` steps.
+        """
+        leave_B = torch.ge(state.steps_B, state.decode.latent_steps)
+        return LatentStep(self.latent_inputs(state.hidden_BD), leave_B)
+
+    def own_inputs(self, stage: Stage) -> float:
+        """Share of training samples that are fed what the model predicts itself instead of `slot_inputs`."""
+        del stage
+        return 0.0
+
+    def published_tensors(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Find this method's modules among the tensors of a published checkpoint.
+
+        Args:
+            tensors: those of the checkpoint that are not part of its backbone, by name.
+
+        Returns:
+            State of `modules()`, by the names of a `ModuleDict` of them; empty where there is none.
+        """
+        del tensors
         return {}

@@ -1,12 +1,15 @@
 """Methods by name: folders of `latentvr.reasoners` and entry points of the group `latentvr.reasoners`.
 
 A method is a package with `config.py` (`Config`, `default_stages`) and `reasoner.py` (`Reasoner`), or one
-module with all three names. Settings are read without importing torch; `reasoner_class` imports it.
+module with all three names. `published.py` with `recognise` is optional: it finds checkpoints that others
+published. Settings are read without importing torch; `reasoner_class` imports it.
 """
 
 from __future__ import annotations
 
 import importlib
+import importlib.util
+from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 from types import ModuleType
@@ -14,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from latentvr.config.schema import ReasonerConfig, StageConfig
 from latentvr.config.suggest import close, sentence
-from latentvr.errors import RecipeError
+from latentvr.errors import CheckpointError, RecipeError
+from latentvr.reasoners.published import PublishedFolder, Recognised
 
 if TYPE_CHECKING:
     from latentvr.reasoners.base import LatentReasoner
@@ -97,6 +101,41 @@ def reasoner_class(name: str) -> type[LatentReasoner]:
     """
     found: type[LatentReasoner] = _attribute(name, "reasoner", "Reasoner")
     return found
+
+
+def recognised(folder: PublishedFolder) -> Recognised | None:
+    """Ask every method whether a folder is a published checkpoint of it.
+
+    Args:
+        folder: a model folder or hub id; imports no torch.
+
+    Returns:
+        The answer of the method that knows it, None for a plain model.
+
+    Raises:
+        CheckpointError: several methods claim it, or its files do not fit each other.
+        RecipeError: a method's package cannot be imported.
+    """
+    asked = [(name, _recognise(name)) for name in names()]
+    answers = [(name, ask(folder)) for name, ask in asked if ask is not None]
+    found = [(name, answer) for name, answer in answers if answer is not None]
+    if len(found) > 1:
+        raise CheckpointError(
+            f"expected a checkpoint of one method, got one of {' and '.join(name for name, _ in found)}, "
+            f"at {folder.path!r}; fix: uninstall the package of the others"
+        )
+    return found[0][1] if found else None
+
+
+def _recognise(name: str) -> Callable[[PublishedFolder], Recognised | None] | None:
+    """The method's function `recognise`, if it has one."""
+    target = _targets()[name]
+    module = _import(name, target)
+    if hasattr(module, "__path__"):
+        if importlib.util.find_spec(f"{target}.published") is None:
+            return None
+        module = _import(name, f"{target}.published")
+    return getattr(module, "recognise", None)
 
 
 def _targets() -> dict[str, str]:

@@ -107,7 +107,9 @@ def parameters(stock: Any, recipe: Recipe, reasoner: LatentReasoner) -> Iterator
     """Parameters in all and by stage those that train, counted without allocating any."""
     total = sum(p.numel() for p in stock.parameters())
     width = stock.config.get_text_config().hidden_size
-    own = len(reasoner.tokens()) * width
+    tokens = reasoner.tokens()
+    untied = stock.lm_head.weight is not stock.get_input_embeddings().weight
+    own = (len(tokens) + untied * sum(token.sampled for token in tokens)) * width
     own += sum(p.numel() for m in reasoner.modules(width).values() for p in m.parameters())
     language = {id(p): p.numel() for p in stock.model.language_model.parameters()}
     language.update({id(p): p.numel() for p in stock.lm_head.parameters()})

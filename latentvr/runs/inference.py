@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from PIL import Image
 from torch import Tensor
 
@@ -15,10 +16,11 @@ from latentvr.config.schema import DecodeConfig, LoraConfig, ModelConfig, Reason
 from latentvr.data.record import Record
 from latentvr.errors import CheckpointError, RecipeError
 from latentvr.evaluation.evaluate import answer_batch
+from latentvr.evaluation.extract import unwrapped
 from latentvr.evaluation.prompts import encoder_for
 from latentvr.models.device import choose_device
 from latentvr.models.latent_model import LatentModel
-from latentvr.models.load import load_model
+from latentvr.models.published import load_published
 from latentvr.models.weights import CARD, load_weights, read_card
 from latentvr.reasoners.base import Stage
 from latentvr.reasoners.registry import config_class
@@ -32,12 +34,15 @@ class Completion:
 
     Attributes:
         text: what the model wrote, without control tokens.
-        ids: its token ids, without the end token.
-        log_probs: natural log-probability of each id.
-        latents: hidden states at the latent positions of the prompt (K, D), after the final norm.
+        answer: what stands in the last `<answer> ... </answer>` of the text, or the whole text.
+        ids: its token ids, latent slots and the end of turn included.
+        log_probs: natural log-probability of each id; 0 where the model had no choice.
+        latents: hidden states at the latent positions of the prompt (K, D), after the final norm, and then what
+            was fed at the latent slots of the answer.
     """
 
     text: str
+    answer: str
     ids: list[int]
     log_probs: list[float]
     latents: Tensor
@@ -89,16 +94,19 @@ class Assistant:
         rgb = [image.convert("RGB") for image in images]
         sample = self._encoder.encode(record, rgb, with_answer=False, where="the prompt")
         stage = Stage("test", preset(visibility or self.decode.visibility))
-        written = answer_batch(self.model, [sample], stage, longest)[0]
+        decode = replace(self.decode, max_new_tokens=longest)
+        written = answer_batch(self.model, [sample], stage, decode)[0]
         text = self.model.processor.tokenizer.decode(written.ids, skip_special_tokens=True)
-        return Completion(text, written.ids, written.log_probs, written.latents)
+        latents = torch.cat([written.prompt_latents, written.fed])
+        return Completion(text, unwrapped(text).strip(), written.ids, written.log_probs, latents)
 
 
 def load(path: str | Path, device: str = "auto", **model_settings: Any) -> Assistant:
     """Load a run folder, a checkpoint, a model folder or a hub id.
 
     Args:
-        path: where the model is; a plain model without a checkpoint card answers without latents.
+        path: where the model is; a published checkpoint is known by its `config.json`; a plain model answers
+            without latents.
         device: "auto", "cpu" or "cuda".
         **model_settings: fields of the recipe's `model` section that overrule the checkpoint's.
 
@@ -122,12 +130,13 @@ def load_checkpoint(path: str | Path, device: str = "auto", **model_settings: An
 def load_found(
     folder: Path | None, path: str | Path, device: str, model_settings: dict[str, Any]
 ) -> LatentModel:
-    """Load a checkpoint that `find_checkpoint` found and verified at `path`, or the plain model there."""
+    """Load a checkpoint that `find_checkpoint` found at `path`, or the plain or published model there."""
+    reasoner: ReasonerConfig | None = None
     if folder is None:
-        config, reasoner = ModelConfig(**{"path": str(path), **model_settings}), ReasonerConfig()
+        config = ModelConfig(**{"path": str(path), **model_settings})
     else:
         config, reasoner = _card_settings(read_card(folder), model_settings)
-    model = load_model(config, reasoner, list(PRESETS.values()))
+    model = load_published(config, reasoner, list(PRESETS.values()), fresh=folder is None)
     if folder is not None:
         load_weights(model, folder)
     return model.to(choose_device(device)).eval()
@@ -156,7 +165,7 @@ def find_checkpoint(path: Path) -> Path | None:
         path: run folder, checkpoint, model folder or hub id.
 
     Returns:
-        The checkpoint's folder, verified; None where the path is a plain model or a hub id.
+        The checkpoint's folder, verified; None where the path is a plain or published model, or a hub id.
 
     Raises:
         CheckpointError: a run folder without checkpoints, or a damaged one.

@@ -19,7 +19,7 @@ from latentvr.evaluation.evaluate import accuracy, answer_all
 from latentvr.evaluation.prompts import Prompts, encoder_for
 from latentvr.models.features import cache_features
 from latentvr.models.latent_model import LatentModel
-from latentvr.models.load import load_model
+from latentvr.models.published import load_published
 from latentvr.models.trainable import count_parameters, set_trainable, train_language
 from latentvr.models.weights import load_weights, read_card
 from latentvr.reasoners.base import Stage
@@ -167,7 +167,7 @@ def build_model_and_data(recipe: Recipe) -> tuple[LatentModel, EncodedDataset]:
 
 def build_model(recipe: Recipe) -> LatentModel:
     """Load the backbone and put the method on it, on the recipe's device."""
-    model = load_model(recipe.model, recipe.reasoner, visibilities(recipe), recipe.train.seed)
+    model = load_published(recipe.model, recipe.reasoner, visibilities(recipe), recipe.train.seed)
     if recipe.train.deterministic:
         torch.use_deterministic_algorithms(True)
     return model.to(device(recipe))

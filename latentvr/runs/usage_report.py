@@ -29,7 +29,9 @@ ATTENTION_RECORDS = 200
 USAGE_NOTE = (
     "bottleneck: prompt and answer cannot see the image, the latents can. With the latents dropped as well, "
     "nothing of the image is left and accuracy must fall to chance. Conditions that drop latents do not "
-    "apply to a method without them. Intervals are Wilson's, 95 %."
+    "apply to a method without them. Latents of answers are replaced by zeros, by those of the next record "
+    "with another answer, and by the embeddings of the record's own regions, which training feeds. "
+    "Intervals are Wilson's, 95 %."
 )
 
 
@@ -47,11 +49,14 @@ def spread(source: Source, limit: int) -> list[Record]:
 
 
 def attention_mass(model: LatentModel, source: Source, recipe: Recipe) -> float | None:
-    """Answer-to-latent attention over `ATTENTION_RECORDS` records; None for a method without latents."""
-    if not has_latents(model, source):
+    """Answer-to-latent attention over `ATTENTION_RECORDS` records, with the latents that training feeds.
+
+    None for a method without latents, and where latents in answers have no regions to come from.
+    """
+    records = spread(source, ATTENTION_RECORDS)
+    if not has_latents(model, source) or not all(_teachable(model, record) for record in records):
         return None
     encoder, seen = encoder_for(model, recipe.data.max_length), preset(recipe.decode.visibility)
-    records = spread(source, ATTENTION_RECORDS)
     size = recipe.eval.batch_size
     parts = (records[start : start + size] for start in range(0, len(records), size))
     made = (
@@ -60,6 +65,11 @@ def attention_mass(model: LatentModel, source: Source, recipe: Recipe) -> float 
         for batch in batches(model, [encoder.encode(r, source.images(r)) for r in part], size)
     )
     return answer_to_latent(model, made, seen)
+
+
+def _teachable(model: LatentModel, record: Record) -> bool:
+    """Whether a record can be encoded with its answer: latents in answers need regions."""
+    return model.reasoner.span() is None or bool(record.bboxes)
 
 
 def examples(
@@ -71,7 +81,8 @@ def examples(
     out = []
     for record in spread(source, count):
         prediction, images = answers[record.id], source.images(record)
-        batch = next(batches(model, [encoder.encode(record, images)], 1))
+        sample = encoder.encode(record, images, with_answer=_teachable(model, record))
+        batch = next(batches(model, [sample], 1))
         maps = latent_to_image(model, batch, seen)[0]
         pictures = latent_pictures(images, maps, [(box.image, box.box) for box in record.bboxes])
         correct = None if prediction.failed else prediction.correct

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -167,7 +168,8 @@ class SFTTrainer(Trainer):
     ) -> Any:
         """Weighted sum of all terms, each over its count in the optimiser step."""
         del num_items_in_batch
-        terms: dict[str, Term] = model(batch=inputs, stage=self.run.stage)
+        stage = replace(self.run.stage, progress=self.state.global_step / self.run.steps)
+        terms: dict[str, Term] = model(batch=inputs, stage=stage)
         # Wrappers average gradients over ranks, while the counts are sums over ranks.
         ranks = self.accelerator.num_processes
         means = {k: term.total * ranks / self._counts[k].clamp(min=1) for k, term in terms.items()}

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from latentvr.config.load import load
-from latentvr.config.rules import check, missing_files, require
+from latentvr.config.rules import check, missing_files, require, require_for_evaluation
 from latentvr.errors import RecipeError
 
 GOOD = ["data.train=t.jsonl", "data.validation=v.jsonl", "train.output_dir=no/such/folder"]
@@ -66,10 +66,30 @@ def test_a_broken_rule_names_its_key(override: str, key: str, message: str) -> N
         (["train.device=cpu", "model.dtype=float16"], "model.dtype"),
         (["reasoner.name=livr", "reasoner.latents=-1"], "reasoner.latents"),
         (["reasoner.name=livr", "reasoner.init_std=-1"], "reasoner.init_std"),
+        (["reasoner.name=lvr", "reasoner.end_vector=true"], "reasoner.end_vector"),
+        (["reasoner.name=lvr", "decode.latent_steps=0"], "decode.latent_steps"),
+        (["reasoner.name=lvr", "decode.latent_steps=-1"], "decode.latent_steps"),
+        (["reasoner.name=lvr", "decode.latent_steps=40"], "decode.latent_steps"),
     ],
 )
 def test_rules_over_several_keys(overrides: list[str], key: str) -> None:
     assert [problem.key for problem in check(load(None, [*GOOD, *overrides]))] == [key]
+
+
+def test_latent_steps_must_leave_room_for_an_answer() -> None:
+    """In an evaluation too; a method without spans has no use for the number."""
+    resolved = load(None, [*GOOD, "reasoner.name=lvr", "decode.latent_steps=40"])
+    (problem,) = check(resolved)
+    assert problem.message == (
+        "expected fewer latent steps than decode.max_new_tokens (32), got 40; "
+        "fix: raise decode.max_new_tokens or lower decode.latent_steps"
+    )
+    with pytest.raises(RecipeError, match=r"decode\.latent_steps: expected fewer latent steps"):
+        require_for_evaluation(resolved)
+    same = ["decode.latent_steps=8", "decode.max_new_tokens=8"]
+    assert len(check(load(None, [*GOOD, "reasoner.name=lvr", *same]))) == 1
+    require_for_evaluation(load(None, [*GOOD, "reasoner.name=lvr", "decode.latent_steps=31"]))
+    assert check(load(None, [*GOOD, "reasoner.name=livr", "decode.latent_steps=40"])) == []
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,16 @@ OPTIONS: dict[str, dict[str, dict[str, Any]]] = {
         "before": {"latents": 4, "place": "before", "init_std": 1.0},
         "image_twice": {"image_twice": True},
         "K0": {"latents": 0},
-    }
+    },
+    "lvr": {
+        "B": {},
+        "A": {"layout": "A", "slot_inputs": "own"},
+        "end_vector": {"layout": "A", "end_vector": True},
+        "mlp": {"head": "mlp", "switch_loss": True},
+        "glu": {"head": "glu", "pool": 3},
+        "crop": {"target": "crop"},
+        "hidden": {"hide_region": True, "loss": "cosine"},
+    },
 }
 
 
@@ -55,7 +64,7 @@ def is_main(case: Case) -> bool:
 def can_train(case: Case, kind: str) -> bool:
     """Whether a kind is tried: rows where the method has them, whole weights for the main options alone."""
     if kind == "tokens":
-        return case.name != "direct" and case.label not in ("K0", "image_twice")
+        return case.name != "direct" and case.label not in ("K0", "image_twice", "A", "glu", "crop", "hidden")
     return kind == "lora" or is_main(case)
 
 
@@ -98,6 +107,22 @@ def shared_latent_model(request: pytest.FixtureRequest, lab: Any) -> Any:
     """One of these whose samples have latents."""
     case, kernel = request.param
     return case.model(lab, kernel)
+
+
+def decodes_as_another(case: Case) -> bool:
+    """Whether the options of a case concern training alone, so that another case decodes the same way."""
+    return case.name == "lvr" and case.label in ("crop", "hidden")
+
+
+@pytest.fixture(scope="module", params=CASES, ids=str)
+def span_model(request: pytest.FixtureRequest, lab: Any) -> Any:
+    """A model that opens latent spans, with a head of its own, which tests may give other rows."""
+    case = request.param
+    if not registry.config_class(case.name).opens_spans:
+        pytest.skip("the method opens no spans")
+    if decodes_as_another(case):
+        pytest.skip("its options concern training alone")
+    return lab.model(case.family, case.name, untied=True, **case.options)
 
 
 @pytest.fixture(params=KINDS, ids=lambda pair: f"{pair[0]}/{pair[1]}")

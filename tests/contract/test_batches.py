@@ -12,10 +12,12 @@ import torch
 
 from latentvr.attention.roles import Role
 from latentvr.attention.visibility import BOTTLENECK, CAUSAL, Visibility
+from latentvr.config.schema import DecodeConfig
 from latentvr.decoding.loop import generate
 from latentvr.reasoners.base import Stage
 
 TOLERANCE = 1e-5
+DECODE = DecodeConfig(max_new_tokens=4)
 
 
 @torch.no_grad()
@@ -59,10 +61,10 @@ def test_every_auxiliary_term_is_counted(lab: Any, mask_model: Any) -> None:
 def test_generation_in_a_batch_is_generation_alone(lab: Any, mask_model: Any, visibility: Visibility) -> None:
     model, records = mask_model, list(lab.records.values())
     stage = Stage("s", visibility)
-    together = generate(model, lab.batch(model, records, "left", answer=False), stage, 4)
+    together = generate(model, lab.batch(model, records, "left", answer=False), stage, DECODE)
     for record, row in zip(records, together, strict=True):
-        alone = generate(model, lab.batch(model, [record], "left", answer=False), stage, 4)[0]
+        alone = generate(model, lab.batch(model, [record], "left", answer=False), stage, DECODE)[0]
         assert alone.ids == row.ids
         assert alone.log_probs == pytest.approx(row.log_probs, abs=TOLERANCE)
-        assert alone.latents.shape == row.latents.shape
-        assert torch.allclose(alone.latents, row.latents, atol=TOLERANCE)
+        assert alone.prompt_latents.shape == row.prompt_latents.shape
+        assert torch.allclose(alone.prompt_latents, row.prompt_latents, atol=TOLERANCE)

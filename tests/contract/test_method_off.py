@@ -6,6 +6,7 @@ computes positions and masks by itself. Breaks when: positions, feature order, d
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,7 +16,8 @@ from latentvr.attention.roles import Role
 from latentvr.attention.visibility import CAUSAL
 from latentvr.reasoners.base import Stage
 
-OFF: list[tuple[str, dict[str, Any]]] = [("direct", {}), ("livr", {"latents": 0})]
+PLAIN: dict[str, Any] = {"boxless": "plain", "wrap_answer": False}
+OFF: list[tuple[str, dict[str, Any]]] = [("direct", {}), ("livr", {"latents": 0}), ("lvr", PLAIN)]
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
@@ -26,7 +28,7 @@ def test_method_off_is_the_stock_model(
     lab: Any, family: str, name: str, options: dict[str, Any], side: str, dtype: torch.dtype
 ) -> None:
     model = lab.model(family, name, "mask", **options).to(dtype)
-    batch = lab.batch(model, list(lab.records.values()), side)
+    batch = lab.batch(model, [replace(record, bboxes=()) for record in lab.records.values()], side)
     ours = model.backbone.logits(model.hidden(batch, model.features(batch), Stage("s", CAUSAL)))
     seen = batch["roles"] != Role.PAD
     stock = lab.stock(family)[0].to(dtype).eval()
@@ -58,3 +60,20 @@ def test_the_loss_is_the_stock_models_loss(lab: Any, family: str) -> None:
         logits[0, :-1], batch["labels"][0, 1:], ignore_index=-100, reduction="sum"
     )
     assert float(ours) == pytest.approx(float(wanted), abs=1e-5)
+
+
+@torch.no_grad()
+def test_spans_that_are_not_opened_change_no_ordinary_logit(lab: Any, family: str) -> None:
+    """Without boxes and with `boxless: plain` the sequences are the plain ones; new ids alone differ."""
+    model, plain = lab.model(family, "lvr", **PLAIN), lab.model(family)
+    found = []
+    for one in (model, plain):
+        batch = lab.batch(one, [replace(record, bboxes=()) for record in lab.records.values()])
+        hidden = one.hidden(batch, one.features(batch), Stage("s", CAUSAL))
+        found.append((batch["input_ids"], batch["labels"], one.logits(hidden)))
+    (ids, labels, ours), (other_ids, other_labels, theirs) = found
+    assert torch.equal(ids, other_ids)
+    assert torch.equal(labels, other_labels)
+    new = torch.tensor(list(model.token_ids.values()))
+    assert not torch.equal(ours[..., new], theirs[..., new])
+    assert torch.equal(ours.index_fill(-1, new, 0.0), theirs.index_fill(-1, new, 0.0))

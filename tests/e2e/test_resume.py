@@ -39,6 +39,8 @@ KINDS: dict[str, list[str]] = {
         "model.dtype=bfloat16",
     ],
     "rare log lines": ["optim.trainable=lora", "log.every=3"],
+    # Chance decides which samples are fed the model's own latents, more and more of them through a stage.
+    "latent spans": ["optim.trainable=language", "reasoner.slot_inputs=mixed", "decode.latent_steps=1"],
 }
 
 # Where the run dies: the kind of run, an audit event, a part of its path, which occurrence; and the newest
@@ -55,6 +57,7 @@ KILLS: dict[str, tuple[str, tuple[str, str, int], int | None]] = {
     "inside stage 2, bfloat16": ("bfloat16 language", ("open", "metrics.jsonl", 17), 10),
     "inside stage 2, all": ("bfloat16 lora, then all", ("open", "metrics.jsonl", 17), 10),
     "between rare log lines": ("rare log lines", ("os.rename", "step-14.partial", 1), 13),
+    "inside stage 2, latent spans": ("latent spans", ("open", "metrics.jsonl", 17), 10),
     "inside an accumulation window": ("lora", ("open", ".png", 21), 4),
     "while a checkpoint is written": ("lora", ("open", "step-6.partial/run_state", 1), 4),
     "before a checkpoint has its name": ("lora", ("os.rename", "step-12.partial", 1), 10),
@@ -77,6 +80,8 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
     lines = "".join(f"  {split}: {file}\n" for split, file in files.items())
     path = folder / "recipe.yaml"
     path.write_text(text.replace("data:\n", f"data:\n{lines}"))
+    spans = path.read_text().replace("  name: livr\n  latents: 8\n", "  name: lvr\n")
+    path.with_name("latent spans.yaml").write_text(spans)
     return path
 
 
@@ -96,6 +101,8 @@ def unbroken(latentvr: Any, recipe: Path, tmp_path_factory: pytest.TempPathFacto
 
 
 def arguments(recipe: Path, kind: str, folder: Path) -> list[str]:
+    named = recipe.with_name(f"{kind}.yaml")
+    recipe = named if named.exists() else recipe
     return [str(recipe), *SETTINGS, *KINDS[kind], f"train.output_dir={folder}"]
 
 
@@ -116,7 +123,13 @@ def assert_equal_runs(got: Path, want: Path) -> None:
         assert (got / "checkpoints" / name).resolve().name == (want / "checkpoints" / name).resolve().name
 
 
-QUICK = ("inside stage 1", "at the switch, merging", "inside stage 2", "before the best checkpoint is linked")
+QUICK = (
+    "inside stage 1",
+    "at the switch, merging",
+    "inside stage 2",
+    "inside stage 2, latent spans",
+    "before the best checkpoint is linked",
+)
 
 
 @pytest.mark.parametrize(

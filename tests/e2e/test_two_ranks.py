@@ -19,12 +19,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from latentvr.config.load import load
+
 HERE = Path(__file__).parent
-SCRIPT, RECIPE = HERE / "ranks_run.py", HERE.parents[1] / "recipes" / "livr_tiny.yaml"
+SCRIPT, RECIPES = HERE / "ranks_run.py", HERE.parents[1] / "recipes"
 # Sizes of answers and images differ between samples, so a mean of means would not be the mean.
 SETTINGS = [
     "model.path=tiny-qwen3-vl", "data.feature_cache=off", "data.tasks=[counting_class, jigsaw]",
-    "data.toy.train=6", "data.toy.validation=4", "stages.bottleneck.epochs=1", "stages.causal.epochs=1",
+    "data.toy.train=6", "data.toy.validation=4",
     "train.batch_size=1", "train.device=cpu", "optim.learning_rate=1e-3", "optim.eps=1e-5",
     "optim.warmup=0", "log.every=1", "log.samples=true",
 ]  # fmt: skip
@@ -36,18 +38,23 @@ def _port() -> int:
         return int(free.getsockname()[1])
 
 
-@pytest.fixture(scope="module")
-def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
-    """One process with accumulation 4, two with accumulation 2: 3 steps per stage."""
+@pytest.fixture(scope="module", params=["livr_tiny", "lvr_tiny"])
+def folders(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
+    """One process with accumulation 4, two with accumulation 2: 3 steps per stage.
+
+    The numbers of latent slots differ between samples too, and with them the items of their loss.
+    """
+    path = RECIPES / f"{request.param}.yaml"
+    settings = [*SETTINGS, *(f"stages.{name}.epochs=1" for name in load(path).recipe.stages)]
     found = {n: tmp_path_factory.mktemp(f"ranks{n}") for n in (1, 2)}
-    runpy.run_path(str(SCRIPT))["work"](str(RECIPE), found[1], [*SETTINGS, "train.gradient_accumulation=4"])
+    runpy.run_path(str(SCRIPT))["work"](str(path), found[1], [*settings, "train.gradient_accumulation=4"])
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2"]
     command += [
         f"--master_port={_port()}",
         str(SCRIPT),
-        str(RECIPE),
+        str(path),
         str(found[2]),
-        *SETTINGS,
+        *settings,
         "train.gradient_accumulation=2",
     ]
     paths = [str(HERE.parents[1]), os.environ.get("PYTHONPATH", "")]

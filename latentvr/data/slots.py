@@ -1,0 +1,119 @@
+"""Which visual tokens each latent slot of a sample refers to.
+
+Shape letters: R references, P patches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from latentvr.data.layout import Region, Segment
+from latentvr.data.processor import Processor
+from latentvr.data.regions import pixel_box, pooled, region_tokens
+from latentvr.errors import RecordError
+
+
+@dataclass(frozen=True)
+class Slots:
+    """The slots of one sample.
+
+    Attributes:
+        counts: number of slots of each "slots" segment, in order.
+        pairs: slot number in the sample and visual token number in the sample (R, 2). Visual tokens of the
+            prompt come first, then those of the references.
+        pixel_values: patches of the references (P, values), or None: pictures that are encoded as targets and
+            stand in no prompt.
+        grid: patches per reference, (references, 3).
+    """
+
+    counts: list[int]
+    pairs: Tensor
+    pixel_values: Tensor | None
+    grid: Tensor
+
+
+def place_slots(
+    segments: Sequence[Segment],
+    images: Sequence[Image.Image],
+    placed: Sequence[Segment],
+    grid: Tensor,
+    processor: Processor,
+    where: str,
+) -> Slots:
+    """Count the slots of a sample and point each at its visual tokens.
+
+    Args:
+        segments: of the turns that are encoded.
+        images: of the record, in RGB.
+        placed: the image segments of the prompt, in order.
+        grid: patches per placed image, (images, 3).
+        processor: cuts references into patches.
+        where: how error messages call the sample.
+
+    Returns:
+        The slots; none where the layout has no "slots" segment.
+
+    Raises:
+        RecordError: a segment has no region, or one of an image that does not stand in the prompt.
+    """
+    regions = [_region(segment, where) for segment in segments if segment.kind == "slots"]
+    beside = list(dict.fromkeys(key for region in regions if (key := _reference(region)) is not None))
+    pictures = [_picture(images, key) for key in beside]
+    pixel_values, beside_grid = (
+        processor.encode_images(pictures) if pictures else (None, torch.zeros(0, 3, dtype=torch.long))
+    )
+    grids = torch.cat([grid, beside_grid])
+    starts = [0]
+    for row in grids:
+        starts.append(starts[-1] + processor.visual_tokens(row))
+    counts: list[int] = []
+    pairs: list[tuple[int, int]] = []
+    for region in regions:
+        key = _reference(region)
+        place = _placed(region, placed, where) if key is None else len(placed) + beside.index(key)
+        corners = (0.0, 0.0, 1.0, 1.0) if region.source == "crop" else region.box.box
+        tokens = region_tokens(corners, grids[place], int(processor.image_processor.merge_size))
+        runs = pooled([starts[place] + token for token in tokens], region.pool)
+        pairs += [(sum(counts) + slot, token) for slot, token in runs]
+        counts.append(runs[-1][0] + 1)
+    return Slots(counts, torch.tensor(pairs, dtype=torch.long).reshape(-1, 2), pixel_values, beside_grid)
+
+
+Key = tuple[int, tuple[float, float, float, float] | None]
+
+
+def _region(segment: Segment, where: str) -> Region:
+    if segment.region is None:
+        raise RecordError(
+            f"expected bboxes of the regions that latent slots stand for, got none, at {where}; "
+            'fix: add "bboxes" to the record, or let the method answer such records without slots'
+        )
+    return segment.region
+
+
+def _reference(region: Region) -> Key | None:
+    """Name the picture beside the prompt that a region needs: an image, whole or the part in a box."""
+    if region.source == "input":
+        return None
+    return region.box.image, region.box.box if region.source == "crop" else None
+
+
+def _picture(images: Sequence[Image.Image], key: Key) -> Image.Image:
+    image, box = images[key[0]], key[1]
+    return image if box is None else image.crop(pixel_box(box, image.size))
+
+
+def _placed(region: Region, placed: Sequence[Segment], where: str) -> int:
+    """Place of a region's image among the images of the prompt."""
+    for place, segment in enumerate(placed):
+        if segment.image == region.box.image:
+            return place
+    raise RecordError(
+        f"expected a box of an image of the prompt, got image {region.box.image}, at {where}; "
+        "fix: count images from 0"
+    )
