@@ -86,6 +86,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, nargs="+", default=[42])
     parser.add_argument("--task", default="similarity")
+    parser.add_argument("--arms", nargs="+", default=None, help="rows of the table; all by default")
     parser.add_argument("--method", choices=list(ARMS), default="livr")
     parser.add_argument("overrides", nargs="*")
     asked = parser.parse_args()
@@ -93,6 +94,8 @@ def main() -> None:
     rows, conditions = [], list[str]()
     with tempfile.TemporaryDirectory() as root:
         for arm in ARMS[asked.method]:
+            if asked.arms is not None and arm.name not in asked.arms:
+                continue
             overrides = [f"data.tasks=[{asked.task}]", "log.progress=false", *asked.overrides]
             folders = [Path(root) / f"{arm.name}-{seed}".replace(" ", "") for seed in asked.seeds]
             results = [run(arm, s, f, overrides) for s, f in zip(asked.seeds, folders, strict=True)]

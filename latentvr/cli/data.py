@@ -63,12 +63,12 @@ def basis(recipe: Path, overrides: Sequence[str], *, components: int, out: Path,
     """Write a PCA basis of the visual embeddings of a recipe's training images; print the share explained."""
     from latentvr.cli.logs import to_terminal
     from latentvr.config.load import load
-    from latentvr.config.rules import require
+    from latentvr.config.rules import require_for_data
     from latentvr.runs.basis import write_basis
 
     to_terminal()
     resolved = load(recipe, overrides)
-    require(resolved)
+    require_for_data(resolved)
     made = write_basis(resolved.recipe, components, out, regions)
     typer.echo(
         f"{components} of {made.width} components, {100 * made.share:.1f} % of the variance of "

@@ -27,9 +27,12 @@ def run(
     console = Console()
     for name, predictions in result.predictions.items():
         if predictions is None:
-            console.print(f"{name}: does not apply, the method has no latents")
+            console.print(f"{name}: does not apply: the method or the records have no latents of this kind")
         else:
             console.print(table(by_task(predictions), title=name))
+            inside = sum(p.latent_steps > 0 for p in predictions)
+            if inside:
+                console.print(f"{inside} of {len(predictions)} answers have latent steps")
     if result.attention is not None:
         console.print(f"answer-to-latent attention: {result.attention:.3f}")
     console.print(f"results: {result.folder}")

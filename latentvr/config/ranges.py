@@ -6,8 +6,6 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, is_dataclass
 
-from latentvr.config.schema import Recipe
-
 ROW = "*"
 """Stands for any stage's name."""
 
@@ -87,9 +85,14 @@ RANGES: dict[str, Range] = {
 }
 
 
-def out_of_range(recipe: Recipe) -> Iterator[tuple[str, str]]:
-    """Yield key and sentence of every number outside its range; a method checks its own numbers."""
-    for key, value in _numbers(recipe, ""):
+def out_of_range(node: object, prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Yield key and sentence of every number outside its range; a method checks its own numbers.
+
+    Args:
+        node: a recipe, or the section called `prefix`.
+        prefix: empty for a whole recipe.
+    """
+    for key, value in _numbers(node, prefix):
         parts = key.split(".")
         generic = ".".join([parts[0], ROW, *parts[2:]]) if parts[0] == "stages" else key
         allowed = RANGES.get(generic)

@@ -9,7 +9,7 @@ from pathlib import Path
 from latentvr.config.load import Resolved
 from latentvr.config.provenance import DEFAULT, Problem
 from latentvr.config.ranges import out_of_range
-from latentvr.config.schema import Recipe
+from latentvr.config.schema import DecodeConfig, ReasonerConfig, Recipe
 from latentvr.config.suggest import close, sentence
 from latentvr.errors import RecipeError
 
@@ -63,8 +63,23 @@ def require_for_evaluation(resolved: Resolved) -> None:
         RecipeError: there are violations; all are named, a line each.
     """
     used = ("data", "decode", "eval", "model")
-    rules = (_ranges, _visibilities, _toy, _latent_steps)
+    rules = (_ranges, _visibilities, _toy, _decode_of_method)
     problems = [p for p in check(resolved, rules) if p.key.split(".")[0] in used]
+    if problems:
+        raise RecipeError("\n".join(str(problem) for problem in problems))
+
+
+def require_for_data(resolved: Resolved) -> None:
+    """Refuse settings that cannot give training images to a backbone; the method is not looked at.
+
+    Args:
+        resolved: settings, with overrides.
+
+    Raises:
+        RecipeError: there are violations; all are named, a line each.
+    """
+    rules = (_ranges, _pixels, _training_data, _toy)
+    problems = [p for p in check(resolved, rules) if p.key.split(".")[0] in ("data", "model")]
     if problems:
         raise RecipeError("\n".join(str(problem) for problem in problems))
 
@@ -170,15 +185,38 @@ def _cached_features(resolved: Resolved) -> Iterator[Violation]:
         )
 
 
-def _latent_steps(resolved: Resolved) -> Iterator[Violation]:
-    """Latent steps count as tokens: a span that fills the answer leaves no room for one."""
-    decode = resolved.recipe.decode
-    if resolved.recipe.reasoner.opens_spans and decode.latent_steps >= decode.max_new_tokens:
-        yield Violation(
+def _decode_of_method(resolved: Resolved) -> Iterator[Violation]:
+    for key, message in decode_problems(resolved.recipe.decode, resolved.recipe.reasoner):
+        yield Violation(key, message)
+
+
+def decode_problems(decode: DecodeConfig, reasoner: ReasonerConfig) -> Iterator[tuple[str, str]]:
+    """Yield key and sentence of each setting of generation that a method cannot take."""
+    # Latent steps count as tokens: a span that fills the answer leaves no room for one.
+    if reasoner.opens_spans and decode.latent_steps >= decode.max_new_tokens:
+        yield (
             "decode.latent_steps",
             f"expected fewer latent steps than decode.max_new_tokens ({decode.max_new_tokens}), got "
             f"{decode.latent_steps}; fix: raise decode.max_new_tokens or lower decode.latent_steps",
         )
+    for text in reasoner.decode_problems(decode):
+        name, _, message = text.partition(": ")
+        yield f"decode.{name}", message
+
+
+def require_decode(decode: DecodeConfig, reasoner: ReasonerConfig) -> None:
+    """Refuse settings of generation that are out of range, or that a method cannot take.
+
+    Args:
+        decode: the settings.
+        reasoner: the method and its options.
+
+    Raises:
+        RecipeError: there are such; all are named, a line each.
+    """
+    found = [*out_of_range(decode, "decode"), *decode_problems(decode, reasoner)]
+    if found:
+        raise RecipeError("\n".join(f"{key}: {message}" for key, message in found))
 
 
 def _device(resolved: Resolved) -> Iterator[Violation]:
@@ -269,5 +307,5 @@ def _listed(names: object) -> str:
 
 _RULES: tuple[Rule, ...] = (
     _ranges, _reasoner, _pixels, _lora, _trainable_order, _cached_features, _device, _training_data, _toy,
-    _lists, _stages, _visibilities, _latent_steps, _output_dir,
+    _lists, _stages, _visibilities, _decode_of_method, _output_dir,
 )  # fmt: skip

@@ -21,6 +21,11 @@ class ReasonerConfig:
     #: Whether answers open latent spans, so that the settings of `decode` for them count.
     opens_spans: ClassVar[bool] = False
 
+    def decode_problems(self, decode: DecodeConfig) -> list[str]:
+        """Return what in `decode` this method cannot do, each as `field: sentence`."""
+        del decode
+        return []
+
     name: str = "direct"
     """Method name: a folder of `latentvr/reasoners` or an entry point of the group `latentvr.reasoners`."""
 

@@ -18,7 +18,7 @@ from latentvr.data.layout import Layout, NewToken, Segment
 from latentvr.data.processor import IMAGE_TOKEN, Processor
 from latentvr.data.record import Record
 from latentvr.data.regions import painted_over
-from latentvr.data.slots import Slots, place_slots
+from latentvr.data.slots import Slots, place_slots, regions_of
 from latentvr.errors import RecordError
 
 IGNORED = -100
@@ -118,9 +118,7 @@ class Encoder:
             RecordError: the text holds control tokens, the images do not fit, or the sample is too long.
         """
         where = where or f"record {record.id!r}"
-        layout = self.layout(record)
-        self._refuse_control_tokens(layout.user, where)
-        self._refuse_control_tokens(layout.answer, where)
+        layout = self.require(record, where, with_answer)
         placed = [segment for segment in layout.user if segment.kind == "image"]
         if len(images) != len(record.images):
             raise RecordError(
@@ -155,6 +153,26 @@ class Encoder:
 
     def _visual_tokens(self, grid: Tensor) -> int:
         return sum(self.processor.visual_tokens(row) for row in grid)
+
+    def require(self, record: Record, where: str, with_answer: bool = True) -> Layout:
+        """Refuse a record for what can be told without its images.
+
+        Args:
+            record: the record.
+            where: how error messages call its place.
+            with_answer: whether the answer is wanted too.
+
+        Returns:
+            Its layout.
+
+        Raises:
+            RecordError: the text holds control tokens, or slots have no regions.
+        """
+        layout = self.layout(record)
+        self._refuse_control_tokens(layout.user, where)
+        self._refuse_control_tokens(layout.answer, where)
+        regions_of((*layout.user, *(layout.answer if with_answer else ())), where)
+        return layout
 
     def _patches(
         self, images: Sequence[Image.Image], placed: Sequence[Segment]

@@ -68,3 +68,7 @@ class Source(Protocol):
     def images(self, record: Record) -> list[Image.Image]:
         """Give the record's images as RGB, in prompt order."""
         ...
+
+    def where(self, record: Record) -> str:
+        """Name the record's place for error messages: file and row, or its id."""
+        ...

@@ -61,9 +61,9 @@ def place_slots(
     Raises:
         RecordError: a segment has no region, or one of an image that does not stand in the prompt.
     """
-    regions = [_region(segment, where) for segment in segments if segment.kind == "slots"]
+    regions = regions_of(segments, where)
     beside = list(dict.fromkeys(key for region in regions if (key := _reference(region)) is not None))
-    pictures = [_picture(images, key) for key in beside]
+    pictures = [_picture(images, key, where) for key in beside]
     pixel_values, beside_grid = (
         processor.encode_images(pictures) if pictures else (None, torch.zeros(0, 3, dtype=torch.long))
     )
@@ -84,16 +84,34 @@ def place_slots(
     return Slots(counts, torch.tensor(pairs, dtype=torch.long).reshape(-1, 2), pixel_values, beside_grid)
 
 
+#: Image processors refuse pictures that are this many times as long as wide.
+THINNEST = 200
 Key = tuple[int, tuple[float, float, float, float] | None]
 
 
-def _region(segment: Segment, where: str) -> Region:
-    if segment.region is None:
-        raise RecordError(
-            f"expected bboxes of the regions that latent slots stand for, got none, at {where}; "
-            'fix: add "bboxes" to the record, or let the method answer such records without slots'
-        )
-    return segment.region
+def regions_of(segments: Sequence[Segment], where: str) -> list[Region]:
+    """The regions of "slots" segments, in order.
+
+    Args:
+        segments: of the turns that are encoded.
+        where: how error messages call the sample.
+
+    Returns:
+        One region for each such segment.
+
+    Raises:
+        RecordError: a segment has none.
+    """
+    regions = []
+    for segment in segments:
+        if segment.kind == "slots" and segment.region is None:
+            raise RecordError(
+                f"expected bboxes of the regions that latent slots stand for, got none, at {where}; "
+                'fix: add "bboxes" to the record, or set reasoner.boxless=plain where the method has it'
+            )
+        if segment.kind == "slots" and segment.region is not None:
+            regions.append(segment.region)
+    return regions
 
 
 def _reference(region: Region) -> Key | None:
@@ -103,9 +121,17 @@ def _reference(region: Region) -> Key | None:
     return region.box.image, region.box.box if region.source == "crop" else None
 
 
-def _picture(images: Sequence[Image.Image], key: Key) -> Image.Image:
+def _picture(images: Sequence[Image.Image], key: Key, where: str) -> Image.Image:
     image, box = images[key[0]], key[1]
-    return image if box is None else image.crop(pixel_box(box, image.size))
+    if box is None:
+        return image
+    part = image.crop(pixel_box(box, image.size))
+    if max(part.size) >= THINNEST * min(part.size):
+        raise RecordError(
+            f"expected a region less than {THINNEST} times as long as wide, got {part.width} x {part.height} "
+            f"pixels, at {where}; fix: widen its box, or take its tokens from the whole image"
+        )
+    return part
 
 
 def _placed(region: Region, placed: Sequence[Segment], where: str) -> int:

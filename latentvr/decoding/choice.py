@@ -102,5 +102,5 @@ class StopStrings:
 
     def __call__(self, ids: list[int]) -> bool:
         """Whether the last tokens of a row contain a stop string."""
-        text = self.tokenizer.decode(ids)
+        text = self.tokenizer.decode(ids, skip_special_tokens=True)
         return any(string in text for string in self.strings)

@@ -24,6 +24,7 @@ class Turn:
         ids_B: the token, or the one that stands in a slot.
         ids: the same numbers.
         slot: rows that are fed a latent; None where there are none.
+        span: number of each row's present latent span; None where `slot` is.
         sampled: rows whose token is the model's choice; None where all are.
         inputs_BD: latents for the rows of `slot`, or None where there are none.
     """
@@ -31,6 +32,7 @@ class Turn:
     ids_B: Tensor
     ids: list[int]
     slot: list[bool] | None = None
+    span: list[int] | None = None
     sampled: list[bool] | None = None
     inputs_BD: Tensor | None = None
 
@@ -51,7 +53,8 @@ class LatentMode:
         model: its reasoner says what a span looks like, what is fed and who leaves.
         decode: exit, limits, closing markers.
         last: last token of each prompt.
-        feed: for each row, latents of its first spans, to be fed instead of the model's own.
+        feed: for each row, latents of its spans, to be fed instead of the model's own; the last ones serve
+            all further spans, and an empty list leaves the row alone.
     """
 
     def __init__(
@@ -117,36 +120,44 @@ class LatentMode:
         some = any(slot)
         self._busy = some or any(self.pending)
         ids_B = torch.tensor(ids, device=device)
-        return Turn(ids_B, ids, slot if some else None, sampled, inputs_BD if some else None)
+        if not some:
+            return Turn(ids_B, ids, sampled=sampled)
+        return Turn(ids_B, ids, slot, list(self.span), sampled, inputs_BD)
 
     def _inside(self, hidden_BD: Tensor, choice_B: Tensor) -> tuple[Tensor, list[int]]:
         """Ask the method; rows that leave get their closing markers."""
+        given = [self._given(i) for i in range(len(self.last))]
+        used_up = [span is not None and self.steps[i] >= len(span) for i, span in enumerate(given)]
+        # Where given latents are used up, so are the method's own steps.
+        steps = [max(n, self.decode.latent_steps) if used_up[i] else n for i, n in enumerate(self.steps)]
         inside_B, steps_B, last_B = (
-            torch.tensor(part, device=choice_B.device) for part in (self.inside, self.steps, self.last)
+            torch.tensor(part, device=choice_B.device) for part in (self.inside, steps, self.last)
         )
         state = LatentState(hidden_BD, inside_B, steps_B, choice_B, last_B, self.decode)
         inputs_BD, leave_B, ids_B = self.reasoner.latent_step(state)
         leave = leave_B.tolist()
-        if self.feed is not None:
-            inputs_BD = self._fed(inputs_BD, leave, self.feed)
+        ids = [self.slot] * len(leave) if ids_B is None else ids_B.tolist()
+        put = [i for i, span in enumerate(given) if span is not None and not used_up[i]]
+        for i in put:
+            leave[i], ids[i] = False, self.slot
         for i, last in enumerate(self.last):
             if self.inside[i] and leave[i]:
                 self.inside[i] = False
                 if self.decode.force_end:
                     # An end vector has already put the first marker in the last slot.
                     self.pending[i] = self.closing[int(last == self.closing[0]) :]
-        return inputs_BD, [self.slot] * len(leave) if ids_B is None else ids_B.tolist()
+        return self._put(inputs_BD, put, given), ids
 
-    def _fed(self, inputs_BD: Tensor, leave: list[bool], feed: Sequence[Sequence[Tensor]]) -> Tensor:
-        """Put in the given latents; `leave` is changed where a span is given."""
-        rows, given = [], []
-        for i, number in enumerate(self.span):
-            if self.inside[i] and number < len(feed[i]):
-                leave[i] = self.steps[i] >= len(feed[i][number])
-                if not leave[i]:
-                    rows.append(i)
-                    given.append(feed[i][number][self.steps[i]])
+    def _given(self, row: int) -> Tensor | None:
+        """The latents (n, D) that are given for a row's present span; None where it takes the model's own."""
+        if self.feed is None or not self.inside[row] or not self.feed[row]:
+            return None
+        return self.feed[row][min(self.span[row], len(self.feed[row]) - 1)]
+
+    def _put(self, inputs_BD: Tensor, rows: list[int], given: list[Tensor | None]) -> Tensor:
+        """Put in the given latents of some rows."""
         if not rows:
             return inputs_BD
-        put_RD = torch.stack(given).to(inputs_BD)
+        spans = [(i, given[i]) for i in rows]
+        put_RD = torch.stack([span[self.steps[i]] for i, span in spans if span is not None]).to(inputs_BD)
         return inputs_BD.index_copy(0, torch.tensor(rows, device=inputs_BD.device), put_RD)

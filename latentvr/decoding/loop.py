@@ -20,10 +20,10 @@ from latentvr.attention.roles import Role
 from latentvr.config.schema import DecodeConfig
 from latentvr.decoding.choice import Choice, StopStrings
 from latentvr.decoding.latent_mode import LatentMode, Turn
-from latentvr.decoding.record import Record
 from latentvr.decoding.rollout import Rollout
 from latentvr.decoding.sight import Sight
 from latentvr.decoding.steps import Steps
+from latentvr.decoding.transcript import Transcript
 from latentvr.models.latent_model import LatentModel
 from latentvr.reasoners.base import Batch, Stage
 
@@ -44,6 +44,7 @@ def generate(
     ends: Sequence[int] | None = None,
     generator: torch.Generator | None = None,
     watch: Watch | None = None,
+    blind_markers: bool = False,
 ) -> list[Rollout]:
     """Write answers.
 
@@ -55,19 +56,45 @@ def generate(
         decode: length limit, latent exit, sampling, cache; its visibility is the stage's concern.
         rollouts: answers per prompt, from one prefill.
         feed: for each row, tensors (n, D), one for each latent span: they are fed instead of the model's own
-            latents, and the span ends with them. Spans beyond those take the model's own.
+            latents, and the span ends with them. The last ones serve all further spans; an empty list leaves
+            a row its own latents.
         ends: ids that end an answer; None takes the model's.
         generator: for drawing; None takes a new one with `decode.seed`, so that calls repeat themselves.
         watch: sees every forward.
+        blind_markers: take the latents' sight from the markers that share it; for answers without latents.
 
     Returns:
         Rollouts, those of a prompt side by side.
+
+    Raises:
+        ValueError: prompts are padded on the right, or `feed` is of another number of rows or another width.
     """
+    _require(model, batch, rollouts, feed)
     # Faster than `no_grad`, but what it makes must not meet autograd: not for a model that trains afterwards.
     trains = any(parameter.requires_grad for parameter in model.parameters())
     with contextlib.nullcontext() if trains else torch.inference_mode():
-        record, prompt_BSD = _write(model, batch, stage, decode, rollouts, feed, ends, generator, watch)
-    return record.rollouts([row[mine] for row, mine in zip(prompt_BSD, model.slots(batch), strict=True)])
+        written, latent, prompt_BSD = _write(
+            model, batch, stage, decode, rollouts, feed, ends, generator, watch, blind_markers
+        )
+    mine = [row[slots] for row, slots in zip(prompt_BSD, model.slots(batch), strict=True)]
+    return written.rollouts(mine, [number + 1 for number in latent.span], latent.slot)
+
+
+def _require(
+    model: LatentModel, batch: Batch, rollouts: int, feed: Sequence[Sequence[Tensor]] | None
+) -> None:
+    """Refuse what would be decoded without a word, and wrongly."""
+    if bool(torch.eq(batch["roles"][:, -1], int(Role.PAD)).any()):
+        raise ValueError("expected prompts padded on the left, got padding at the end; fix: side='left'")
+    if feed is None:
+        return
+    rows, width = len(batch["roles"]) * rollouts, model.backbone.width
+    widths = {span.shape[-1] for spans in feed for span in spans} - {width}
+    if len(feed) != rows or widths:
+        raise ValueError(
+            f"expected latents of width {width} for {rows} rows, got {len(feed)} rows and widths "
+            f"{sorted(widths)}, at feed; fix: give a list of (n, {width}) tensors for each row"
+        )
 
 
 def _write(
@@ -80,8 +107,9 @@ def _write(
     ends: Sequence[int] | None,
     generator: torch.Generator | None,
     watch: Watch | None,
-) -> tuple[Record, Tensor]:
-    """All steps; gives what was written, and the hidden states of the prompts (B, S, D)."""
+    blind_markers: bool,
+) -> tuple[Transcript, LatentMode, Tensor]:
+    """All steps; gives what was written, the latent mode, and the hidden states of the prompts (B, S, D)."""
     prompt_BSD, cache = _prefill(model, batch, stage, rollouts, decode)
     roles_BS, ids_BS = (batch[key].repeat_interleave(rollouts, 0) for key in ("roles", "input_ids"))
     last = batch["position_ids"][:, :, -1:].repeat_interleave(rollouts, 1)
@@ -91,9 +119,9 @@ def _write(
     steps = Steps(model.backbone, cache, last)
     choice = Choice(decode, _generator(decode, ids_BS.device, generator))
     latent = LatentMode(model, decode, ids_BS[:, -1].tolist(), feed)
-    inputs, markers = _Inputs(model), frozenset(model.get_buffer("markers").tolist())
+    inputs, markers = _Inputs(model), frozenset([] if blind_markers else model.get_buffer("markers").tolist())
     stops = StopStrings(model.processor.tokenizer, decode.stop_strings)
-    record = Record(model.end_ids if ends is None else ends, len(ids_BS), stops)
+    record = Transcript(model.end_ids if ends is None else ends, len(ids_BS), stops)
     text_BT = _text(ids_BS, roles_BS) if choice.needs_text else None
     if watch is not None:
         watch(0, hidden_BD, None, last[..., 0], torch.zeros_like(ids_BS[:, 0], dtype=torch.bool))
@@ -111,7 +139,7 @@ def _write(
         if watch is not None:
             slots = torch.zeros_like(ids_B, dtype=torch.bool) if slot_B is None else slot_B
             watch(step, hidden_BD, fed_BD, last[..., 0] + step, slots)
-    return record, prompt_BSD
+    return record, latent, prompt_BSD
 
 
 def _text(ids_BS: Tensor, roles_BS: Tensor) -> Tensor:

@@ -19,6 +19,7 @@ class Rollout:
         log_probs: natural log-probability of each chosen token, after temperature and suppressed tokens and
             before top-k and the like; 0 where nothing was chosen.
         fed: what was fed at the slots, in order (slots, D).
+        spans: the latents among it (n, D), for each latent span that was opened; an end vector is no latent.
         prompt_latents: hidden states at latent positions of the prompt (K, D), after the final norm.
         finish: `end` of turn, a `stop` string, or the `length` limit.
     """
@@ -28,6 +29,7 @@ class Rollout:
     sampled: list[bool]
     log_probs: list[float]
     fed: Tensor
+    spans: list[Tensor]
     prompt_latents: Tensor
     finish: Literal["end", "stop", "length"]
 
@@ -36,13 +38,3 @@ class Rollout:
         """The ids without slots and without the end of turn."""
         last = len(self.ids) - (self.finish == "end")
         return [i for i, slot in zip(self.ids[:last], self.slot, strict=False) if not slot]
-
-    @property
-    def spans(self) -> list[Tensor]:
-        """What was fed, cut where text stood between slots: (n, D) for each latent span."""
-        lengths, run = [], 0
-        for slot in [*self.slot, False]:
-            if not slot and run:
-                lengths.append(run)
-            run = run + 1 if slot else 0
-        return list(self.fed.split(lengths)) if lengths else []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import torch
 
@@ -30,6 +31,7 @@ def answer_all(
     batch_size: int,
     feed: Feed | None = None,
     keep: dict[int, Rollout] | None = None,
+    blind_markers: bool = False,
 ) -> list[Prediction]:
     """Generate an answer for each prompt, in batches of similar length, and score it.
 
@@ -41,6 +43,7 @@ def answer_all(
         batch_size: prompts per forward pass.
         feed: gives by a record's place the latents of its spans, instead of the model's own.
         keep: gets what was written, by the record's place.
+        blind_markers: take the latents' sight from markers in answers.
 
     Returns:
         Predictions in the order of the records.
@@ -56,11 +59,12 @@ def answer_all(
             part = window[start : start + batch_size]
             given = None if feed is None else [feed(i) for i, _ in part]
             samples = [sample for _, sample in part]
-            written = answer_batch(model, samples, stage, decode, given, generator)
+            written = answer_batch(model, samples, stage, decode, given, generator, blind_markers)
             if keep is not None:
                 keep.update(zip([i for i, _ in part], written, strict=True))
             for (i, _), row in zip(part, written, strict=True):
-                out[i] = judge(records[i], tokenizer.decode(row.ids, skip_special_tokens=True))
+                made = judge(records[i], tokenizer.decode(row.ids, skip_special_tokens=True))
+                out[i] = replace(made, latent_steps=len(row.fed))
     return [out[i] for i in range(len(records))]
 
 
@@ -71,10 +75,19 @@ def answer_batch(
     decode: DecodeConfig,
     feed: Sequence[Sequence[torch.Tensor]] | None = None,
     generator: torch.Generator | None = None,
+    blind_markers: bool = False,
 ) -> list[Rollout]:
-    """Write answers to samples that were encoded without one; `feed` replaces their latents."""
+    """Write answers to samples that were encoded without one; the last arguments are those of `generate`."""
     batch = collate(samples, model.processor.tokenizer.pad_token_id, "left")
-    return generate(model, on_device(batch, model), stage, decode, feed=feed, generator=generator)
+    return generate(
+        model,
+        on_device(batch, model),
+        stage,
+        decode,
+        feed=feed,
+        generator=generator,
+        blind_markers=blind_markers,
+    )
 
 
 def on_device(batch: dict[str, object], model: LatentModel) -> dict[str, object]:

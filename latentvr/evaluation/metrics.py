@@ -29,6 +29,7 @@ class Prediction:
         expected: the record's answer in the same canonical form.
         correct: whether they agree; False where no answer was found.
         failed: no answer was found.
+        latent_steps: hidden states that were fed back while it was written.
     """
 
     id: str
@@ -38,6 +39,7 @@ class Prediction:
     expected: str
     correct: bool
     failed: bool
+    latent_steps: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """Give the prediction as JSON values."""

@@ -1,4 +1,8 @@
-"""What can be fed at the latent slots of an answer instead of the model's own latents."""
+"""What can be fed at the latent slots of an answer instead of the model's own latents.
+
+A replacement holds for every latent span that an answer opens: where there are more spans than latents given,
+the last given ones serve the others too.
+"""
 
 from __future__ import annotations
 
@@ -19,36 +23,42 @@ from latentvr.reasoners.base import Stage
 TOGETHER = 64
 
 
-def nothing(written: dict[int, Rollout]) -> Feed:
-    """Spans without slots: the markers alone."""
-    return lambda place: [span[:0] for span in written[place].spans]
+def nothing(width: int) -> Feed:
+    """Spans without slots: the markers alone; `width` is D."""
+    empty = [torch.zeros(0, width)]
+    return lambda _: empty
 
 
-def zeros(written: dict[int, Rollout]) -> Feed:
-    """Zeros in as many slots as the model filled."""
-    return lambda place: [torch.zeros_like(span) for span in written[place].spans]
+def zeros(written: dict[int, Rollout], steps: int, width: int) -> Feed:
+    """Zeros in as many slots as the model filled, or in `steps` slots of width D where it filled none."""
+    default = [torch.zeros(steps, width)]
+
+    def feed(place: int) -> list[Tensor]:
+        return [torch.zeros_like(span) for span in written[place].spans] or default
+
+    return feed
 
 
-def anothers(written: dict[int, Rollout], source: Source) -> Feed:
-    """The latents of the next record with another answer that has any; spans beyond its own stay.
+def anothers(written: dict[int, Rollout], source: Source) -> Feed | None:
+    """The latents of the next record with another answer that has any.
 
     Args:
         written: rollouts by place.
         source: gives the answers.
 
     Returns:
-        Latents by place.
+        Latents by place; None where a record finds no such other.
     """
     records, count = source.records, len(source.records)
-
-    def feed(place: int) -> list[Tensor]:
-        others = ((place + step) % count for step in range(1, count))
-        for other in others:
-            if records[other].answer != records[place].answer and written[other].spans:
-                return written[other].spans
-        return written[place].spans
-
-    return feed
+    donors: dict[int, int] = {}
+    for place in range(count):
+        for other in ((place + step) % count for step in range(1, count)):
+            if records[other].answer != records[place].answer and len(written[other].fed):
+                donors[place] = other
+                break
+        else:
+            return None
+    return lambda place: written[donors[place]].spans
 
 
 @torch.no_grad()
@@ -63,8 +73,8 @@ def true_latents(model: LatentModel, source: Source, max_length: int) -> Feed | 
     Returns:
         Latents by place; None where a record has no regions.
     """
-    records = source.records
-    if not all(record.bboxes for record in records):
+    records, span = source.records, model.reasoner.span()
+    if span is None or not all(record.bboxes for record in records):
         return None
     encoder, stage = encoder_for(model, max_length), Stage("true latents", CAUSAL)
     out: list[list[Tensor]] = []
@@ -75,14 +85,16 @@ def true_latents(model: LatentModel, source: Source, max_length: int) -> Feed | 
         slots = model.reasoner.slot_inputs(batch, model.features(batch), stage)
         if slots is None:
             return None
-        latent_BS = model.slots(batch)
-        rows = slots.split(latent_BS.sum(1).tolist())
-        out += [_runs(latent_S, row) for latent_S, row in zip(latent_BS, rows, strict=True)]
+        mask_BS = model.slots(batch)
+        ids_BS = torch.as_tensor(batch["input_ids"])
+        for mask_S, ids_S, row_LD in zip(mask_BS, ids_BS, slots.split(mask_BS.sum(1).tolist()), strict=True):
+            own_S = mask_S & torch.eq(ids_S, model.token_ids[span.slot])
+            out.append(_runs(own_S, row_LD[own_S[mask_S]]))
     return lambda place: out[place]
 
 
-def _runs(latent_S: Tensor, row_LD: Tensor) -> list[Tensor]:
-    """Cut a row's latents where text stands between them."""
-    places = latent_S.nonzero()[:, 0]
+def _runs(slot_S: Tensor, row_LD: Tensor) -> list[Tensor]:
+    """Cut a row's latents where other tokens stand between them."""
+    places = slot_S.nonzero()[:, 0]
     cuts = (places.diff() > 1).nonzero()[:, 0] + 1
     return list(row_LD.tensor_split(cuts.cpu()))

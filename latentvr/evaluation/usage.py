@@ -9,13 +9,13 @@ those that training feeds take their place, besides the four.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
 
 from latentvr.attention.visibility import BOTTLENECK, Visibility, preset
-from latentvr.config.schema import Recipe
+from latentvr.config.schema import DecodeConfig, Recipe
 from latentvr.data.record import Source
 from latentvr.decoding.rollout import Rollout
 from latentvr.evaluation.evaluate import Feed, answer_all
@@ -33,7 +33,7 @@ class Condition:
 
     Attributes:
         name: row of the table.
-        drop_latents: leave the latents out; in answers the markers stay.
+        drop_latents: leave the latents out; in answers the markers stay, as ordinary text.
         visibility: at test; None is that of the recipe.
         replacement: what takes the place of latents in answers.
     """
@@ -73,8 +73,8 @@ def check_usage(
         recipe: visibility and length of answers, batch size, longest prompt, whether features are kept.
 
     Returns:
-        Predictions by the condition's name; None where it does not apply: the method has no latents, or
-        records have no regions to take true latents from.
+        Predictions by the condition's name; None where it does not apply: the method has no latents, no
+        record with another answer has any, or records have no regions to take true latents from.
     """
     keep, longest = recipe.data.feature_cache == "memory", recipe.data.max_length
     spans = model.reasoner.span() is not None
@@ -84,7 +84,7 @@ def check_usage(
     written: dict[int, Rollout] = {}
     out: dict[str, list[Prediction] | None] = {}
     for condition in SPAN_CONDITIONS if spans else CONDITIONS:
-        feed = _feed(condition, model, source, written, longest) if spans else None
+        feed = _feed(condition, model, source, written, recipe) if spans else None
         missing = condition.replacement is not None and feed is None
         if missing or (condition.drop_latents and not latents):
             out[condition.name] = None
@@ -93,23 +93,33 @@ def check_usage(
             model,
             dropped if condition.drop_latents else whole,
             condition.visibility or preset(recipe.decode.visibility),
-            recipe.decode,
+            _with_room(recipe.decode, feed, len(source.records)),
             recipe.eval.batch_size,
-            feed,
-            written if condition.name == AS_TRAINED else None,
+            feed=feed,
+            keep=written if condition.name == AS_TRAINED else None,
+            blind_markers=condition.drop_latents,
         )
     return out
 
 
 def _feed(
-    condition: Condition, model: LatentModel, source: Source, written: dict[int, Rollout], longest: int
+    condition: Condition, model: LatentModel, source: Source, written: dict[int, Rollout], recipe: Recipe
 ) -> Feed | None:
     """What takes the place of the latents of answers; None leaves them."""
+    width = model.backbone.width
     if condition.drop_latents:
-        return nothing(written)
+        return nothing(width)
     makers: dict[str, Callable[[], Feed | None]] = {
-        "zeros": lambda: zeros(written),
+        "zeros": lambda: zeros(written, recipe.decode.latent_steps, width),
         "another's": lambda: anothers(written, source),
-        "true": lambda: true_latents(model, source, longest),
+        "true": lambda: true_latents(model, source, recipe.data.max_length),
     }
     return None if condition.replacement is None else makers[condition.replacement]()
+
+
+def _with_room(decode: DecodeConfig, feed: Feed | None, records: int) -> DecodeConfig:
+    """Leave as much room for text as with the model's own latents: given ones may be many more."""
+    if feed is None:
+        return decode
+    slots = max(sum(map(len, feed(place))) for place in range(records))
+    return replace(decode, max_new_tokens=decode.max_new_tokens + max(0, slots - decode.latent_steps))

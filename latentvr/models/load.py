@@ -195,4 +195,4 @@ def attach(
         model = LatentModel(backbone, reasoner_class(reasoner.name)(reasoner), processor, seed)
     if fresh:
         model.reasoner.begin()
-    return model
+    return model.requires_grad_(False)

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from latentvr.reasoners.base import Batch, Stage
 
 
-@torch.no_grad()
 def own_inputs(
     model: LatentModel,
     batch: Batch,
@@ -56,14 +55,16 @@ def own_inputs(
     slot_BS &= (torch.rand(len(slot_BS), 1) < share).to(slot_BS.device)
     if not bool(slot_BS.any()):
         return teacher_LD
-    inputs_BSD = model.embeds(batch, features_FND, teacher_LD)
     trained = model.training
     model.eval()  # recomputed activations have no cache; dropout has no place in a prediction
     try:
-        _fill(model, _Walk.of(model, batch, slot_BS, inputs_BSD), features_FND, stage, inputs_BSD)
+        with torch.no_grad():
+            inputs_BSD = model.embeds(batch, features_FND, teacher_LD)
+            _fill(model, _Walk.of(model, batch, slot_BS, inputs_BSD), features_FND, stage, inputs_BSD)
     finally:
         model.train(trained)
-    return inputs_BSD[latent_BS].to(teacher_LD.dtype)
+    own_LD = inputs_BSD[latent_BS].to(teacher_LD.dtype)
+    return torch.where(slot_BS[latent_BS].unsqueeze(-1), own_LD, teacher_LD)
 
 
 @dataclass

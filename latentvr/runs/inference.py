@@ -12,6 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from latentvr.attention.visibility import PRESETS, preset
+from latentvr.config.rules import require_decode
 from latentvr.config.schema import DecodeConfig, LoraConfig, ModelConfig, ReasonerConfig
 from latentvr.data.record import Record
 from latentvr.errors import CheckpointError, RecipeError
@@ -85,16 +86,15 @@ class Assistant:
 
         Raises:
             RecordError: the prompt holds control tokens, or does not fit the images.
-            RecipeError: `max_new_tokens` is below 1.
+            RecipeError: settings of generation are out of range, or no room is left beside latent steps.
         """
         longest = self.decode.max_new_tokens if max_new_tokens is None else max_new_tokens
-        if longest < 1:
-            raise RecipeError(f"expected max_new_tokens of at least 1, got {longest}; fix: allow one token")
+        decode = replace(self.decode, max_new_tokens=longest)
+        require_decode(decode, self.model.reasoner.config)
         record = Record("prompt", "", "test", tuple(str(i) for i in range(len(images))), prompt, "")
         rgb = [image.convert("RGB") for image in images]
         sample = self._encoder.encode(record, rgb, with_answer=False, where="the prompt")
         stage = Stage("test", preset(visibility or self.decode.visibility))
-        decode = replace(self.decode, max_new_tokens=longest)
         written = answer_batch(self.model, [sample], stage, decode)[0]
         text = self.model.processor.tokenizer.decode(written.ids, skip_special_tokens=True)
         latents = torch.cat([written.prompt_latents, written.fed])

@@ -158,6 +158,8 @@ def build_model_and_data(recipe: Recipe) -> tuple[LatentModel, EncodedDataset]:
         )
     model = build_model(recipe)
     encoder = encoder_for(model, recipe.data.max_length)
+    for record in source.records:  # at once, and not when its turn comes
+        encoder.require(record, source.where(record))
     data = EncodedDataset(source, encoder, recipe.data.feature_cache == "memory")
     if data.keep:
         for start in range(0, len(data), ENCODED_AT_ONCE):

@@ -24,7 +24,7 @@ def parameter_groups(model: LatentModel, config: OptimConfig, learning_rate: flo
     Returns:
         Groups for an optimiser of torch; empty ones are left out.
     """
-    rows = [] if model.rows is None else [model.rows.rows]
+    rows = [] if model.rows is None else list(model.rows.parameters())
     row_ids = {id(p) for p in rows}
     others = [p for p in model.parameters() if p.requires_grad and id(p) not in row_ids]
     decayed = [p for p in others if p.ndim > 1]

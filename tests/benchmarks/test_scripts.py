@@ -13,6 +13,7 @@ ROOT = Path(__file__).parents[2]
 #: Arguments that make a script quick.
 QUICK = {
     "attention.py": ["--repeats", "1", "--widths", "128", "--lengths", "128"],
+    "decoding.py": ["--repeats", "1", "--shapes", "golden", "--batches", "1", "--new", "12"],
     "loss_memory.py": ["--width", "64", "--rows", "2000", "--length", "128"],
     "usage_controls.py": ["data.toy.train=25", "data.toy.validation=4", "data.toy.test=4", "--seeds", "1"],
 }

@@ -128,12 +128,19 @@ def test_dropout_and_checkpointing_make_no_difference(lab: Any, family: str) -> 
 
 
 def test_no_gradient_flows_through_predictions(lab: Any, family: str) -> None:
-    model, stage = _model(lab, family, "mlp"), Stage("s", CAUSAL)
+    """But what is fed beside them, as the end vector, keeps its own."""
+    model, stage = _model(lab, family, "end vector"), Stage("s", CAUSAL)
     set_trainable(model, "all", LoraConfig())
     batch = lab.collated(lab.encode(model, _records(lab)), "right")
     own, teacher = _filled(model, batch, stage, 1.0)
-    assert teacher.requires_grad
-    assert not own.requires_grad
+    (to_teacher,) = torch.autograd.grad(own.sum(), [teacher], retain_graph=True)
+    is_slot = batch["input_ids"][model.slots(batch)] == model.token_ids[model.reasoner.span().slot]
+    assert is_slot.any()
+    assert not to_teacher[is_slot].any()
+    assert to_teacher[~is_slot].all()
+    own.sum().backward()
+    assert model.extra["end"].vector.grad.all()
+    assert all(p.grad is None or not p.grad.any() for p in model.backbone.language_model.parameters())
 
 
 @torch.no_grad()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from latentvr.config.load import load
+from latentvr.config.schema import DecodeConfig
 from latentvr.data import toy
 from latentvr.errors import ImageError, RecipeError
 from latentvr.runs.evaluate import evaluate
@@ -43,7 +45,7 @@ def test_results_say_what_they_belong_to(run: Path) -> None:
     result = evaluate(run)
     facts = json.loads((result.folder / "results.json").read_text())
     assert facts["data"]["records"] == 6
-    assert facts["decode"] == {"max_new_tokens": 3, "visibility": "causal"}
+    assert facts["decode"] == dataclasses.asdict(DecodeConfig(max_new_tokens=3, visibility="causal"))
 
 
 def test_results_of_other_settings_are_not_written_over(run: Path, tmp_path: Path) -> None:

@@ -272,7 +272,14 @@ def test_training_with_another_head_is_refused(make: Make, there: str, asked: st
     with pytest.raises(
         CheckpointError, match=f"expected {named} as in the checkpoint, got {asked}, .*; fix: "
     ):
-        build_model(recipe(f"model.path={make(there)}", f"reasoner.head={asked}").recipe)
+        asked_for = ("reasoner.layout=A", f"reasoner.head={asked}")
+        build_model(recipe(f"model.path={make(there)}", *asked_for).recipe)
+
+
+def test_training_in_another_layout_is_refused(make: Make) -> None:
+    """The checkpoints were trained with the other one: the default would change it without a word."""
+    with pytest.raises(CheckpointError, match="expected reasoner.layout=A as in the checkpoint, got B"):
+        build_model(recipe(f"model.path={make('')}").recipe)
 
 
 def test_a_head_on_a_plain_backbone_starts_new() -> None:

@@ -59,6 +59,10 @@ class FileSource:
         self._origins = origins
         self._root = root
 
+    def where(self, record: Record) -> str:
+        """Name the file and row of one of the records."""
+        return self._origins[record.id].where
+
     def images(self, record: Record) -> list[Image.Image]:
         """Give the record's images as RGB, in prompt order.
 

@@ -60,6 +60,10 @@ class Toy:
                 records.append(record)
         self.records = tuple(records)
 
+    def where(self, record: Record) -> str:
+        """Name one of the records."""
+        return f"record {record.id!r}"
+
     def images(self, record: Record) -> list[Image.Image]:
         """Give the record's images as RGB, in prompt order."""
         return [Image.fromarray(self._images[key]) for key in record.images]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from latentvr.config.schema import ReasonerConfig, StageConfig
+from latentvr.config.schema import DecodeConfig, ReasonerConfig, StageConfig
 
 
 @dataclass
@@ -78,6 +78,20 @@ class Config(ReasonerConfig):
             if value is not None and value < 1:
                 found.append(f"{name}: expected at least 1, got {value}; fix: write a number in this range")
         return found + self._contradictions()
+
+    def decode_problems(self, decode: DecodeConfig) -> list[str]:
+        """Return exits that a model with these options cannot take."""
+        if decode.exit == "end_vector" and not self.end_vector:
+            return [
+                "exit: expected reasoner.end_vector=true with end_vector, got false; "
+                "fix: set decode.exit=steps, or train with an end vector"
+            ]
+        if decode.exit == "switch_token" and self.end_vector:
+            return [
+                "exit: expected steps or end_vector with reasoner.end_vector=true, got switch_token, whose "
+                "token is never written then; fix: set decode.exit=end_vector"
+            ]
+        return []
 
     def _contradictions(self) -> list[str]:
         found = []

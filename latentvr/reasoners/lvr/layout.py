@@ -25,8 +25,13 @@ def span_layout(record: Record, options: Config) -> Layout:
         The layout. Slots without a region stand where a training record has no boxes and that is refused.
 
     Raises:
-        RecordError: placeholders and boxes differ in number.
+        RecordError: placeholders and boxes differ in number, or one stands in the prompt.
     """
+    if PLACEHOLDER in record.prompt:
+        raise RecordError(
+            f"expected {PLACEHOLDER} in the response alone, got it in the prompt, at record {record.id!r}; "
+            "fix: take it out of the prompt"
+        )
     user = plain_layout(record).user
     if options.hide_region:
         user = tuple(_without_regions(segment, record.bboxes) for segment in user)

@@ -34,8 +34,9 @@ def region_means(batch: Batch, features_FND: Tensor | None, slots: int) -> Tenso
     _require_slots(slots, found)
     if len(owner) == slots:
         return seen
-    total = seen.new_zeros(slots, seen.shape[-1]).index_add(0, owner, seen)
-    return total / torch.bincount(owner, minlength=slots).unsqueeze(-1).to(seen.dtype)
+    whole = seen.float()  # sums in half precision lose digits
+    total = whole.new_zeros(slots, seen.shape[-1]).index_add(0, owner, whole)
+    return (total / torch.bincount(owner, minlength=slots).unsqueeze(-1)).to(seen.dtype)
 
 
 def _require_slots(there: int, referred: int) -> None:

@@ -55,7 +55,7 @@ def recognise(folder: PublishedFolder) -> Recognised | None:
     kind = f"head {head}" + (f" of inner width {inner}" if head == "glu" else "")
     return Recognised(
         reasoner=Config(layout="A", head=head, head_width=head_width, end_vector=end),
-        fixed=("head", "end_vector"),
+        fixed=("layout", "head", "end_vector"),
         token_ids={text: config.get(key) for text, key in _IDS.items()},
         tensors=tuple(stored),
         note=f"layout A, {kind}, {'an' if end else 'no'} end vector",

@@ -165,30 +165,33 @@ class Reasoner(LatentReasoner):
 
     def latent_step(self, state: LatentState) -> LatentStep:
         """Leave after a fixed number of steps, near the end vector, or at the end marker (section 3.4)."""
-        step = super().latent_step(state)
-        if state.decode.exit == "switch_token":
-            return step._replace(leave_B=step.leave_B | torch.eq(state.choice_B, self._id(END)))
-        if state.decode.exit == "end_vector":
-            return self._near_end(step, state)
+        step, decode = super().latent_step(state), state.decode
+        if decode.exit == "switch_token":
+            closes_B = torch.eq(state.choice_B, self._id(self.span().end[0]))
+            step = step._replace(leave_B=step.leave_B | closes_B)
+        if decode.exit == "end_vector" or (self.end is not None and decode.force_end):
+            return self._ended(step, state)
         return step
 
     def published_tensors(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Translate the names of the authors' checkpoints."""
         return published.modules_of(tensors)
 
-    def _near_end(self, step: LatentStep, state: LatentState) -> LatentStep:
+    def _ended(self, step: LatentStep, state: LatentState) -> LatentStep:
+        """Feed the end vector where latents are near it or have come to their limit, and leave after it."""
         if self.end is None:
             raise ModelError(
                 "expected a model with an end vector for decode.exit=end_vector, got one without; "
                 "fix: set decode.exit=steps, or train with reasoner.end_vector=true"
             )
         vector = self.end.vector.to(step.inputs_BD.dtype)
-        apart_B = distances(step.inputs_BD, vector, state.decode.end_distance)
-        near_B = apart_B < state.decode.end_threshold
-        inputs_BD = torch.where(near_B.unsqueeze(-1), vector, step.inputs_BD)
-        ids_B = torch.where(near_B, self._id(LATENT_END), self._id(SLOT))
-        ended_B = torch.eq(state.last_B, self._id(LATENT_END))
-        return LatentStep(inputs_BD, step.leave_B | ended_B, ids_B)
+        over_B = step.leave_B
+        if state.decode.exit == "end_vector":
+            apart_B = distances(step.inputs_BD, vector, state.decode.end_distance)
+            over_B = over_B | (apart_B < state.decode.end_threshold)
+        inputs_BD = torch.where(over_B.unsqueeze(-1), vector, step.inputs_BD)
+        ids_B = torch.where(over_B, self._id(LATENT_END), self._id(SLOT))
+        return LatentStep(inputs_BD, torch.eq(state.last_B, self._id(LATENT_END)), ids_B)
 
     def _id(self, text: str) -> int:
         return cast(Host, self.host).token_ids[text]

@@ -13,7 +13,7 @@ from latentvr.decoding.latent_mode import Turn
 from latentvr.decoding.rollout import Rollout
 
 
-class Record:
+class Transcript:
     """Tokens, latents and ends of all rows.
 
     Args:
@@ -55,32 +55,45 @@ class Record:
         if not self.done[row]:
             self.done[row], self._finish[row], self._lengths[row] = True, finish, len(self._turns)
 
-    def rollouts(self, latents: list[Tensor]) -> list[Rollout]:
+    def rollouts(self, latents: list[Tensor], opened: list[int], slot_id: int) -> list[Rollout]:
         """Cut each row at its end.
 
         Args:
             latents: for each prompt, hidden states (K, D) at its latent positions.
+            opened: latent spans that each row has opened.
+            slot_id: the token that stands for a latent.
 
         Returns:
             One rollout per row, those of a prompt side by side.
         """
         log_probs = torch.stack(self._log_probs, 1).tolist()
         each = len(self.done) // len(latents)
-        return [self._rollout(i, log_probs[i], latents[i // each]) for i in range(len(self.done))]
+        return [
+            self._rollout(i, log_probs[i], latents[i // each], opened[i], slot_id)
+            for i in range(len(self.done))
+        ]
 
-    def _rollout(self, row: int, log_probs: list[float], latents_KD: Tensor) -> Rollout:
+    def _rollout(
+        self, row: int, log_probs: list[float], latents_KD: Tensor, opened: int, slot_id: int
+    ) -> Rollout:
         turns = self._turns[: self._lengths[row] if self.done[row] else None]
         sampled = [turn.sampled is None or turn.sampled[row] for turn in turns]
         slot = [turn.slot is not None and turn.slot[row] for turn in turns]
         fed = [turn.inputs_BD[row] for turn, is_slot in zip(turns, slot, strict=True)
                if is_slot and turn.inputs_BD is not None]  # fmt: skip
         none = latents_KD.new_zeros(0, latents_KD.shape[-1])
+        spans: list[list[Tensor]] = [[] for _ in range(opened)]
+        for turn in turns:
+            latent = turn.slot is not None and turn.slot[row] and turn.ids[row] == slot_id
+            if latent and turn.span is not None and turn.inputs_BD is not None:
+                spans[turn.span[row]].append(turn.inputs_BD[row])
         return Rollout(
             ids=[turn.ids[row] for turn in turns],
             slot=slot,
             sampled=sampled,
             log_probs=[p if mine else 0.0 for p, mine in zip(log_probs, sampled, strict=False)],
             fed=torch.stack(fed).to(none.dtype) if fed else none,
+            spans=[torch.stack(span).to(none.dtype) if span else none for span in spans],
             prompt_latents=latents_KD,
             finish=self._finish[row],
         )
