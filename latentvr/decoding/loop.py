@@ -76,7 +76,7 @@ def generate(
         written, latent, prompt_BSD = _write(
             model, batch, stage, decode, rollouts, feed, ends, generator, watch, blind_markers
         )
-    mine = [row[slots] for row, slots in zip(prompt_BSD, model.slots(batch), strict=True)]
+    mine = [row[slots] for row, slots in zip(prompt_BSD, model.slot_mask(batch), strict=True)]
     return written.rollouts(mine, [number + 1 for number in latent.span], latent.slot)
 
 

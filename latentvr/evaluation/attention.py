@@ -76,7 +76,7 @@ def latent_to_image(model: LatentModel, batch: Batch, visibility: Visibility) ->
     mean_BSS = (summed / layers).cpu()
     out = []
     for weights_SS, latent_S, spans in zip(
-        mean_BSS, model.slots(batch).cpu(), image_spans(model, batch), strict=True
+        mean_BSS, model.slot_mask(batch).cpu(), image_spans(model, batch), strict=True
     ):
         rows_KS = weights_SS[latent_S]
         out.append([rows_KS[:, places].reshape(len(rows_KS), *size).numpy() for places, size in spans])
@@ -181,7 +181,7 @@ def _weights_hook(number: int, reader: Reader) -> Callable[[nn.Module, Any, Any]
 def _masses(model: LatentModel, batch: Batch, visibility: Visibility) -> Tensor:
     """Mean attention mass of each sample (B,), in double precision on the CPU."""
     answer_BS = torch.eq(batch["roles"], int(Role.ANSWER))
-    latent_BS = model.slots(batch)
+    latent_BS = model.slot_mask(batch)
     _require_answers(answer_BS, batch)
     mass_B = torch.zeros(len(answer_BS), dtype=torch.float64, device=answer_BS.device)
 

@@ -85,7 +85,7 @@ def true_latents(model: LatentModel, source: Source, max_length: int) -> Feed | 
         slots = model.reasoner.slot_inputs(batch, model.features(batch), stage)
         if slots is None:
             return None
-        mask_BS = model.slots(batch)
+        mask_BS = model.slot_mask(batch)
         ids_BS = torch.as_tensor(batch["input_ids"])
         for mask_S, ids_S, row_LD in zip(mask_BS, ids_BS, slots.split(mask_BS.sum(1).tolist()), strict=True):
             own_S = mask_S & torch.eq(ids_S, model.token_ids[span.slot])

@@ -117,11 +117,11 @@ class LatentModel(nn.Module):
             image_BS1 = torch.eq(ids_BS, self.image_token_id).unsqueeze(-1)
             embeds_BSD = embeds_BSD.masked_scatter(image_BS1, features_FND[0].to(embeds_BSD.dtype))
         if slots is not None:
-            slots_BS1 = self.slots(batch).unsqueeze(-1)
+            slots_BS1 = self.slot_mask(batch).unsqueeze(-1)
             embeds_BSD = embeds_BSD.masked_scatter(slots_BS1, slots.to(embeds_BSD.dtype))
         return embeds_BSD
 
-    def slots(self, batch: Batch) -> Tensor:
+    def slot_mask(self, batch: Batch) -> Tensor:
         """Latent slots (B, S): positions with the role LATENT, markers excepted."""
         latent_BS = torch.eq(batch["roles"], int(Role.LATENT))
         markers = self.get_buffer("markers")
@@ -190,7 +190,7 @@ class LatentModel(nn.Module):
         """
         features_FND = self.features(batch)
         slots = self.reasoner.slot_inputs(batch, features_FND, stage)
-        share = self.reasoner.own_inputs(stage)
+        share = self.reasoner.own_share(stage)
         if share > 0 and slots is not None:
             slots = own_inputs(self, batch, features_FND, stage, slots, share)
         hidden_BSD = self.hidden(batch, features_FND, stage, slots=slots)

@@ -50,7 +50,7 @@ def own_inputs(
     span = model.reasoner.span()
     if span is None:
         return teacher_LD
-    latent_BS = model.slots(batch)
+    latent_BS = model.slot_mask(batch)
     slot_BS = latent_BS & torch.eq(batch["input_ids"], model.token_ids[span.slot])
     slot_BS &= (torch.rand(len(slot_BS), 1) < share).to(slot_BS.device)
     if not bool(slot_BS.any()):

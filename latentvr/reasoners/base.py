@@ -194,7 +194,7 @@ class LatentReasoner:
         leave_B = torch.ge(state.steps_B, state.decode.latent_steps)
         return LatentStep(self.latent_inputs(state.hidden_BD), leave_B)
 
-    def own_inputs(self, stage: Stage) -> float:
+    def own_share(self, stage: Stage) -> float:
         """Share of training samples that are fed what the model predicts itself instead of `slot_inputs`."""
         del stage
         return 0.0

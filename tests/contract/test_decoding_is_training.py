@@ -41,7 +41,7 @@ def test_decoding_with_a_cache_is_one_forward(lab: Any, mask_model: Any, visibil
         model, lab.collated(prompts), stage, DECODE, watch=lambda *args: seen.append(args[1].clone())
     )
     assert max(len(row.ids) for row in written) == DECODE.max_new_tokens
-    assert span is None or [sum(row.slot) for row in written][::2] == [3, 3]
+    assert span is None or [[len(s) for s in row.spans] for row in written][::2] == [[3], [3]]
     for i, (prompt, row) in enumerate(zip(prompts, written, strict=True)):
         hidden, log_probs = _forward(lab, model, prompt, row, stage)
         start = len(prompt.ids) - 1
@@ -54,9 +54,13 @@ def test_decoding_with_a_cache_is_one_forward(lab: Any, mask_model: Any, visibil
             assert not sampled or guess == token
             assert given == (pytest.approx(float(score[token]), abs=1e-4) if sampled else 0.0)
         with torch.no_grad():
-            made = model.reasoner.latent_inputs(before[torch.tensor(row.slot)])
-        assert torch.allclose(row.fed, made, atol=1e-4)
-        inside = model.slots(lab.collated([prompt]))[0]
+            latent = (
+                [id_ == model.token_ids[span.slot] for id_ in row.ids] if span else [False] * len(row.ids)
+            )
+            made = model.reasoner.latent_inputs(before[torch.tensor(latent)])
+        fed = torch.cat([row.fed[:0], *row.spans])  # without an end vector, which is no prediction
+        assert torch.allclose(fed, made, atol=1e-4)
+        inside = model.slot_mask(lab.collated([prompt]))[0]
         latents = hidden[: len(prompt.ids)][inside]
         assert row.prompt_latents.shape == latents.shape
         assert torch.allclose(row.prompt_latents, latents, atol=1e-5)

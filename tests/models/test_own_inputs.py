@@ -52,7 +52,7 @@ def _model(lab: Any, family: str, label: str = "plain") -> Any:
 def _predicted(lab: Any, model: Any, sample: Any, stage: Stage, own_LD: Tensor) -> Tensor:
     """What a sample's slots should be fed (L, D), each after the slots before it are fed `own_LD`."""
     batch = lab.collated([sample])
-    features, places = model.features(batch), model.slots(batch)[0].nonzero().flatten()
+    features, places = model.features(batch), model.slot_mask(batch)[0].nonzero().flatten()
     teacher = model.reasoner.slot_inputs(batch, features, stage)
     if teacher is None:
         return own_LD
@@ -78,7 +78,7 @@ def test_each_slot_holds_what_was_predicted_for_it(
     samples = lab.encode(model, _records(lab))
     own, teacher = _filled(model, lab.collated(samples, side), stage, 1.0)
     assert own.shape == teacher.shape
-    counts = [int(model.slots(lab.collated([sample])).sum()) for sample in samples]
+    counts = [int(model.slot_mask(lab.collated([sample])).sum()) for sample in samples]
     assert counts[2] == 0
     for sample, part in zip(samples, own.split(counts), strict=True):
         wanted = _predicted(lab, model, sample, stage, part)
@@ -134,7 +134,7 @@ def test_no_gradient_flows_through_predictions(lab: Any, family: str) -> None:
     batch = lab.collated(lab.encode(model, _records(lab)), "right")
     own, teacher = _filled(model, batch, stage, 1.0)
     (to_teacher,) = torch.autograd.grad(own.sum(), [teacher], retain_graph=True)
-    is_slot = batch["input_ids"][model.slots(batch)] == model.token_ids[model.reasoner.span().slot]
+    is_slot = batch["input_ids"][model.slot_mask(batch)] == model.token_ids[model.reasoner.span().slot]
     assert is_slot.any()
     assert not to_teacher[is_slot].any()
     assert to_teacher[~is_slot].all()

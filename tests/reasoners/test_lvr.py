@@ -238,7 +238,7 @@ def test_the_switch_loss_is_a_binary_cross_entropy(lab: Any, family: str) -> Non
     ],
 )
 def test_the_share_of_own_inputs(options: dict[str, Any], progress: float, wanted: float) -> None:
-    share = Reasoner(Config(**options)).own_inputs(Stage("s", CAUSAL, progress))
+    share = Reasoner(Config(**options)).own_share(Stage("s", CAUSAL, progress))
     assert share == pytest.approx(wanted)
 
 

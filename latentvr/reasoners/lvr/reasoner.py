@@ -107,7 +107,7 @@ class Reasoner(LatentReasoner):
         vector = self.end.vector.to(means.dtype).expand(len(ids_L), -1)
         return vector.masked_scatter(~at_end_L1, means)
 
-    def own_inputs(self, stage: Stage) -> float:
+    def own_share(self, stage: Stage) -> float:
         """The share of own predictions, which `mixed` moves evenly through the stage."""
         options = self.options
         if options.slot_inputs != "mixed":
