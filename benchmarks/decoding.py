@@ -5,7 +5,8 @@ Run: python benchmarks/decoding.py [--repeats 5] [--shapes golden wide] [--batch
 The prompt has one image of 12 visual tokens and ends with the start marker, so that an answer is eight latent
 slots, the closing marker and text. The rows of the head that would end an answer or open another span are
 zero: no row stops early. `bare` is the stock text decoder alone: as many calls with a cache, each on a ready
-embedding, without vision, head or choice. Variants take turns within a repeat; the figure is the median of
+embedding, without vision, head or choice. `packed` has `model.pack`, which leaves small matrices alone; the
+others have not. Variants take turns within a repeat; the figure is the median of
 the processor time, which a busy machine changes least and which on one thread is the duration.
 """
 
@@ -30,6 +31,7 @@ from latentvr.decoding.loop import generate
 from latentvr.models import tiny
 from latentvr.models.latent_model import LatentModel
 from latentvr.models.load import attach
+from latentvr.models.packed import pack
 from latentvr.reasoners.base import Stage
 from latentvr.reasoners.registry import config_class
 
@@ -170,11 +172,12 @@ def medians(variants: dict[str, Callable[[], None]], repeats: int) -> dict[str, 
     return {name: statistics.median(found) for name, found in seconds.items()}
 
 
-def compare(model: LatentModel, batch: int, new: int, repeats: int) -> dict[str, float]:
+def compare(model: LatentModel, packed: LatentModel, batch: int, new: int, repeats: int) -> dict[str, float]:
     """Seconds per call of every variant at one batch size."""
     given = prompts(model, batch)
     return medians(
         {
+            "packed": lambda: ours(packed, given, new, "dynamic"),
             "dynamic": lambda: ours(model, given, new, "dynamic"),
             "static": lambda: ours(model, given, new, "static"),
             "transformers": lambda: stock_generate(model, given, new),
@@ -198,16 +201,19 @@ def group(model: LatentModel, new: int, repeats: int, size: int = 8) -> dict[str
 
 def report(names: Sequence[str], batches: Sequence[int], new: int, repeats: int) -> None:
     """Print both tables."""
-    models = {name: build(SHAPES[name]) for name in names}
-    print("\n| text decoder | batch | dynamic s | ids/s | static s | ids/s | transformers s | bare s |")
-    print(f"|---|{'--:|' * 7}")
+    models, packed = ({name: build(SHAPES[name]) for name in names} for _ in range(2))
+    for model in packed.values():
+        pack(model)
+    columns = ("batch", "packed s", "ids/s", "dynamic s", "ids/s", "static s", "transformers s", "bare s")
+    print(f"\n| text decoder | {' | '.join(columns)} |")
+    print(f"|---|{'--:|' * 8}")
     for name, model in models.items():
         for batch in batches:
-            found = compare(model, batch, new, repeats)
+            found = compare(model, packed[name], batch, new, repeats)
             rates = {key: batch * new / seconds for key, seconds in found.items()}
             print(
-                f"| {SHAPES[name]} | {batch} | {found['dynamic']:.4f} | {rates['dynamic']:.0f} "
-                f"| {found['static']:.4f} | {rates['static']:.0f} "
+                f"| {SHAPES[name]} | {batch} | {found['packed']:.4f} | {rates['packed']:.0f} "
+                f"| {found['dynamic']:.4f} | {rates['dynamic']:.0f} | {found['static']:.4f} "
                 f"| {found['transformers']:.4f} | {found['bare']:.4f} |",
                 flush=True,
             )

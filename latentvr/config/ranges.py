@@ -91,6 +91,9 @@ def out_of_range(node: object, prefix: str = "") -> Iterator[tuple[str, str]]:
     Args:
         node: a recipe, or the section called `prefix`.
         prefix: empty for a whole recipe.
+
+    Yields:
+        tuple[str, str]: key and sentence.
     """
     for key, value in _numbers(node, prefix):
         parts = key.split(".")

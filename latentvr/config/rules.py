@@ -219,6 +219,14 @@ def require_decode(decode: DecodeConfig, reasoner: ReasonerConfig) -> None:
         raise RecipeError("\n".join(f"{key}: {message}" for key, message in found))
 
 
+def _pack(resolved: Resolved) -> Iterator[Violation]:
+    if resolved.recipe.model.pack:
+        yield Violation(
+            "model.pack",
+            "expected false in training, got true; fix: leave it out, or give it to latentvr eval",
+        )
+
+
 def _device(resolved: Resolved) -> Iterator[Violation]:
     recipe = resolved.recipe
     if recipe.train.device == "cpu" and recipe.model.dtype == "float16":
@@ -306,6 +314,6 @@ def _listed(names: object) -> str:
 
 
 _RULES: tuple[Rule, ...] = (
-    _ranges, _reasoner, _pixels, _lora, _trainable_order, _cached_features, _device, _training_data, _toy,
-    _lists, _stages, _visibilities, _decode_of_method, _output_dir,
+    _ranges, _reasoner, _pixels, _lora, _trainable_order, _cached_features, _pack, _device, _training_data,
+    _toy, _lists, _stages, _visibilities, _decode_of_method, _output_dir,
 )  # fmt: skip

@@ -66,6 +66,9 @@ class ModelConfig:
     """Largest image area in pixels after resizing; null keeps the processor's own. Not in the paper."""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, about a third more time."""
+    pack: bool = False
+    """For answering on a CPU in float32: reorder the weights of the language model for faster products. The
+    last digits of results may change."""
     trust_remote_code: bool = False
     """Run code that comes with a hub model. Off unless you have read that code."""
     lora: LoraConfig = field(default_factory=LoraConfig)

@@ -29,8 +29,8 @@ from latentvr.runs.usage_report import attention_mass, evaluation_report, exampl
 #: Settings that an evaluation can change; a checkpoint fixes all others.
 SECTIONS = ("data", "decode", "eval")
 KEYS = (
-    "train.device", "model.path", "model.revision", "model.dtype", "model.attention", "model.min_pixels",
-    "model.max_pixels", "model.trust_remote_code",
+    "train.device", "model.path", "model.revision", "model.dtype", "model.attention", "model.pack",
+    "model.min_pixels", "model.max_pixels", "model.trust_remote_code",
 )  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -21,12 +22,15 @@ from latentvr.evaluation.extract import unwrapped
 from latentvr.evaluation.prompts import encoder_for
 from latentvr.models.device import choose_device
 from latentvr.models.latent_model import LatentModel
+from latentvr.models.packed import pack
 from latentvr.models.published import load_published
 from latentvr.models.weights import CARD, load_weights, read_card
 from latentvr.reasoners.base import Stage
 from latentvr.reasoners.registry import config_class
 from latentvr.runs.folder import settings_of
 from latentvr.trainers import checkpoint
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -139,7 +143,10 @@ def load_found(
     model = load_published(config, reasoner, list(PRESETS.values()), fresh=folder is None)
     if folder is not None:
         load_weights(model, folder)
-    return model.to(choose_device(device)).eval()
+    model = model.to(choose_device(device)).eval()
+    if config.pack:
+        log.info("packed %d matrices", pack(model))
+    return model
 
 
 def _card_settings(
