@@ -72,8 +72,16 @@ def custom_generate(
     Returns:
         A function that gives ids (B, S + T): prompts and answers, latent slots included, filled up with the
         padding id.
+
+    Raises:
+        RecipeError: `decode` has stop strings.
     """
     ours, stage = decode or DecodeConfig(), Stage("test", preset(visibility))
+    if ours.stop_strings:
+        raise RecipeError(
+            f"expected stop strings as a StopStringCriteria, got decode.stop_strings, {_WHERE}; "
+            "fix: give generate(stopping_criteria=...)"
+        )
 
     def run(
         stock: Any,

@@ -182,7 +182,7 @@ def test_a_slot_is_no_text() -> None:
 
 
 def test_a_marker_that_shares_the_latents_sight_can_be_blinded(lab: Any, family: str) -> None:
-    """Under the bottleneck, without slots: the image reaches the answer through the start marker, or not at all."""
+    """Under the bottleneck and without slots the image reaches the answer through the start marker alone."""
     model, stage = lab.model(family, "lvr", untied=True), Stage("test", BOTTLENECK)
     decode, width = DecodeConfig(max_new_tokens=6), model.backbone.width
     batches = [lab.batch(model, [lab.records["one image"]], "left", answer=False) for _ in range(2)]

@@ -149,6 +149,11 @@ def test_what_cannot_be_honoured_is_refused(lab: Any, settings: dict[str, Any], 
         _call(model, _batch(lab, model), custom_generate(model), **settings)
 
 
+def test_stop_strings_of_decode_are_refused(lab: Any) -> None:
+    with pytest.raises(RecipeError, match="expected stop strings as a StopStringCriteria"):
+        custom_generate(lab.model("tiny-qwen2.5-vl"), DecodeConfig(stop_strings=["x"]))
+
+
 def test_padding_on_the_right_and_another_model_are_refused(lab: Any) -> None:
     model, other = (lab.model("tiny-qwen2.5-vl") for _ in range(2))
     batch = _batch(lab, model)
