@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 import latentvr
 from latentvr.config.load import load
 from latentvr.config.schema import DecodeConfig
-from latentvr.errors import CheckpointError, ModelError
+from latentvr.errors import CheckpointError, ModelError, RecipeError
 from latentvr.evaluation.usage import AS_TRAINED
 from latentvr.runs.evaluate import evaluate
 from latentvr.runs.sft import build_model, train
@@ -151,9 +151,11 @@ def test_generate_and_eval_use_the_method(make: Make, tmp_path: Path) -> None:
     folder = make("simple", True)
     assistant = latentvr.load(folder, "cpu", dtype="float32")
     assert assistant.decode == DecodeConfig()
-    done = assistant.generate("how many ?", [Image.new("RGB", (64, 64), "red")], max_new_tokens=3)
+    done = assistant.generate("how many ?", [Image.new("RGB", (64, 64), "red")], max_new_tokens=9)
+    with pytest.raises(RecipeError, match=r"latent_steps: expected fewer .* \(8\), got 8; fix: "):
+        assistant.generate("how many ?", max_new_tokens=8)
     assert done.latents.shape[1] == assistant.model.backbone.width
-    overrides = ["data.source=toy", "data.tasks=[counting]", "data.toy.test=2", "decode.max_new_tokens=3"]
+    overrides = ["data.source=toy", "data.tasks=[counting]", "data.toy.test=2", "decode.max_new_tokens=9"]
     result = evaluate(folder, [*overrides, "model.dtype=float32", "train.device=cpu"], out=tmp_path / "out")
     assert len(result.predictions[AS_TRAINED] or []) == 2
 
