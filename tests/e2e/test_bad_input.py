@@ -34,6 +34,16 @@ def folder(latentvr: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     (root / "empty.jsonl").write_text("")
     (root / "control.jsonl").write_text(record(prompt="say <|im_end|>", question="say <|im_end|>"))
     (root / "latent.jsonl").write_text(record(answer="<|image_pad|>"))
+    for name, box in (
+        ("flat", [0.2, 0.2, 0.2, 0.4]),
+        ("beyond", [0.2, 0.2, 1.4, 0.4]),
+        ("boxed", [0, 0, 0.5, 0.5]),
+    ):
+        (root / f"{name}.jsonl").write_text(record(bboxes=[{"image": 0, "box": box}]))
+    twice = "<lvr> and <lvr> <answer> 3 </answer>"
+    turns = [{"from": "human", "value": "<image>\nhow many ?"}, {"from": "gpt", "value": twice}]
+    row = {"id": "a", "image": "x.png", "conversations": turns, "bboxes": [[0, 0, 0.5, 0.5]]}
+    (root / "marked.json").write_text(json.dumps([row]))
     (root / "missing_image.jsonl").write_text(record(images=["no.png"]))
     (root / "outside.jsonl").write_text(record(images=["../x.png"]))
     (root / "marks.jsonl").write_text(record(prompt="<image> and <image>"))
@@ -79,6 +89,16 @@ DAMAGE: dict[str, Callable[[Path], Any]] = {
 }
 
 TRAIN = ["train", "tests/e2e/tiny.yaml"]
+SPANS = [
+    "train",
+    "recipes/lvr_tiny.yaml",
+    "model.path=tiny-qwen2.5-vl",
+    "data.source=records",
+    "data.tasks=[]",
+    "data.feature_cache=off",
+    "train.keep=last",
+    "train.output_dir=N/new",
+]
 RECORDS = [
     *TRAIN,
     *TINY,
@@ -139,6 +159,39 @@ CASES: list[tuple[list[str], str]] = [
         ],
         "error: command line stages.causal.trainable: expected language or all after a stage that trains the language model, got lora; fix: set it to language, or move the stage before the other",
     ),
+    # latent spans
+    (
+        [*SPANS, "data.train=F/good.jsonl"],
+        'error: expected bboxes of the regions that latent slots stand for, got none, at good.jsonl row 1; fix: add "bboxes" to the record, or set reasoner.boxless=plain where the method has it',
+    ),
+    (
+        [*SPANS, "data.train=F/flat.jsonl"],
+        "error: expected a box with 0 <= x0 < x1 <= 1 and 0 <= y0 < y1 <= 1, got [0.2, 0.2, 0.2, 0.4], at flat.jsonl row 1; fix: divide pixels by width and height, and order the corners",
+    ),
+    (
+        [*SPANS, "data.train=F/beyond.jsonl"],
+        "error: expected a box with 0 <= x0 < x1 <= 1 and 0 <= y0 < y1 <= 1, got [0.2, 0.2, 1.4, 0.4], at beyond.jsonl row 1; fix: divide pixels by width and height, and order the corners",
+    ),
+    (
+        [*SPANS, "data.train=F/marked.json"],
+        "error: expected one <lvr> in the response for each box, got 2 for 1 boxes, at record 'a'; fix: write as many as there are bboxes",
+    ),
+    (
+        [*SPANS, "data.train=F/boxed.jsonl", "decode.latent_steps=0"],
+        "error: command line decode.latent_steps: expected at least 1, got 0; fix: write a number in this range",
+    ),
+    (
+        [*SPANS, "data.train=F/boxed.jsonl", "decode.latent_steps=-2"],
+        "error: command line decode.latent_steps: expected at least 1, got -2; fix: write a number in this range",
+    ),
+    (
+        [*SPANS, "data.train=F/boxed.jsonl", "decode.latent_steps=32"],
+        "error: command line decode.latent_steps: expected fewer latent steps than decode.max_new_tokens (32), got 32; fix: raise decode.max_new_tokens or lower decode.latent_steps",
+    ),
+    (
+        [*SPANS, "data.train=F/boxed.jsonl", "decode.exit=end_vector"],
+        "error: command line decode.exit: expected reasoner.end_vector=true with end_vector, got false; fix: set decode.exit=steps, or train with an end vector",
+    ),
     # records
     (
         [*RECORDS, "data.train=F/none.jsonl"],
@@ -154,11 +207,11 @@ CASES: list[tuple[list[str], str]] = [
     ),
     (
         [*RECORDS, "data.train=F/control.jsonl"],
-        "error: expected plain text, got the control token '<|im_end|>', at record 'a'; fix: take it out of the text",
+        "error: expected plain text, got the control token '<|im_end|>', at control.jsonl row 1; fix: take it out of the text",
     ),
     (
         [*RECORDS, "data.train=F/latent.jsonl"],
-        "error: expected plain text, got the control token '<|image_pad|>', at record 'a'; fix: take it out of the text",
+        "error: expected plain text, got the control token '<|image_pad|>', at latent.jsonl row 1; fix: take it out of the text",
     ),
     (
         [*RECORDS, "data.train=F/marks.jsonl"],
