@@ -105,14 +105,15 @@ def opened(request: pytest.FixtureRequest, lab: Any, span_model: Any) -> Opened:
     return out
 
 
-def _agree(one: Rollout, other: Rollout, tolerance: float = 1e-4) -> None:
+def _agree(opened: Opened, one: Rollout, other: Rollout, tolerance: float = 1e-4) -> None:
     assert one.ids == other.ids
     assert one.slot == other.slot
     assert one.sampled == other.sampled
     assert one.log_probs == pytest.approx(other.log_probs, abs=tolerance)
     assert one.fed.shape == other.fed.shape
-    # Latents are fed back: a small one is scaled up, rounding errors and all.
-    assert torch.allclose(one.fed, other.fed, atol=3 * tolerance)
+    # What an untrained head makes is small: the model's norm scales it up, rounding errors and all.
+    wide = 3 * tolerance if "head" in opened.model.extra else tolerance
+    assert torch.allclose(one.fed, other.fed, rtol=0, atol=wide)
 
 
 def test_rows_enter_when_they_are_meant_to(opened: Opened) -> None:
@@ -129,7 +130,7 @@ def test_rows_enter_when_they_are_meant_to(opened: Opened) -> None:
 def test_a_batch_is_its_single_rows(lab: Any, opened: Opened) -> None:
     for i, row in enumerate(opened.rows):
         (alone,) = opened.write(lab, slice(i, i + 1))
-        _agree(alone, row)
+        _agree(opened, alone, row)
 
 
 @torch.no_grad()
@@ -163,14 +164,14 @@ def test_without_a_cache_the_same_is_written(lab: Any, opened: Opened) -> None:
 
 def test_a_static_cache_gives_the_same(lab: Any, opened: Opened) -> None:
     for one, other in zip(opened.write(lab, cache="static"), opened.rows, strict=True):
-        _agree(one, other)
+        _agree(opened, one, other)
 
 
 def test_rollouts_of_one_prefill_are_single_runs(lab: Any, opened: Opened) -> None:
     several = opened.write(lab, rollouts=3)
     assert len(several) == 3 * len(opened.rows)
     for i, row in enumerate(several):
-        _agree(row, opened.rows[i // 3])
+        _agree(opened, row, opened.rows[i // 3])
 
 
 def test_sampled_rollouts_of_a_prompt_differ(lab: Any, opened: Opened) -> None:
