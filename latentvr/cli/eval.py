@@ -31,7 +31,7 @@ def run(
         else:
             console.print(table(by_task(predictions), title=name))
             inside = sum(p.latent_steps > 0 for p in predictions)
-            if inside:
+            if result.opens_spans:
                 console.print(f"{inside} of {len(predictions)} answers have latent steps")
     if result.attention is not None:
         console.print(f"answer-to-latent attention: {result.attention:.3f}")

@@ -43,12 +43,14 @@ class Evaluation:
         attention: mean attention mass from answer to latents, or None where there are no latents.
         facts: checkpoint, data and settings that the figures belong to.
         folder: where the results are.
+        opens_spans: whether the method opens latent spans in its answers.
     """
 
     predictions: dict[str, list[Prediction] | None]
     attention: float | None
     facts: dict[str, Any]
     folder: Path
+    opens_spans: bool
 
 
 def evaluate(
@@ -88,7 +90,7 @@ def evaluate(
     require_same(folder, facts)
     model = load_found(found, path, recipe.train.device, model_overrides(resolved, overrides))
     predictions, attention = measure(model, source, recipe, usage)
-    result = Evaluation(predictions, attention, facts, folder)
+    result = Evaluation(predictions, attention, facts, folder, model.reasoner.span() is not None)
     write_results(result)
     if usage:
         shown = examples(model, source, predictions[AS_TRAINED] or [], recipe)
