@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
+from latentvr.config.decode_rules import decode_problems
 from latentvr.config.load import Resolved
 from latentvr.config.provenance import DEFAULT, Problem
 from latentvr.config.ranges import out_of_range
-from latentvr.config.schema import DecodeConfig, ReasonerConfig, Recipe
+from latentvr.config.schema import Recipe
 from latentvr.config.suggest import close, sentence
 from latentvr.errors import RecipeError
 
@@ -188,35 +189,6 @@ def _cached_features(resolved: Resolved) -> Iterator[Violation]:
 def _decode_of_method(resolved: Resolved) -> Iterator[Violation]:
     for key, message in decode_problems(resolved.recipe.decode, resolved.recipe.reasoner):
         yield Violation(key, message)
-
-
-def decode_problems(decode: DecodeConfig, reasoner: ReasonerConfig) -> Iterator[tuple[str, str]]:
-    """Yield key and sentence of each setting of generation that a method cannot take."""
-    # Latent steps count as tokens: a span that fills the answer leaves no room for one.
-    if reasoner.opens_spans and decode.latent_steps >= decode.max_new_tokens:
-        yield (
-            "decode.latent_steps",
-            f"expected fewer latent steps than decode.max_new_tokens ({decode.max_new_tokens}), got "
-            f"{decode.latent_steps}; fix: raise decode.max_new_tokens or lower decode.latent_steps",
-        )
-    for text in reasoner.decode_problems(decode):
-        name, _, message = text.partition(": ")
-        yield f"decode.{name}", message
-
-
-def require_decode(decode: DecodeConfig, reasoner: ReasonerConfig) -> None:
-    """Refuse settings of generation that are out of range, or that a method cannot take.
-
-    Args:
-        decode: the settings.
-        reasoner: the method and its options.
-
-    Raises:
-        RecipeError: there are such; all are named, a line each.
-    """
-    found = [*out_of_range(decode, "decode"), *decode_problems(decode, reasoner)]
-    if found:
-        raise RecipeError("\n".join(f"{key}: {message}" for key, message in found))
 
 
 def _pack(resolved: Resolved) -> Iterator[Violation]:

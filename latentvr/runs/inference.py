@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from latentvr.attention.visibility import PRESETS, preset
-from latentvr.config.rules import require_decode
+from latentvr.config.decode_rules import require_decode
 from latentvr.config.schema import DecodeConfig, LoraConfig, ModelConfig, ReasonerConfig
 from latentvr.data.record import Record
 from latentvr.errors import CheckpointError, RecipeError
