@@ -23,14 +23,13 @@ from latentvr.data.regions import region_tokens
 from latentvr.errors import RecipeError, RecordError
 from latentvr.models.backbone import Backbone
 from latentvr.models.device import choose_device
+from latentvr.models.features import PATCHES_AT_ONCE
 from latentvr.models.load import family, load_stock
 from latentvr.runs.folder import fingerprint
 from latentvr.runs.sources import open_split
 from latentvr.trainers.writing import saved_or_told
 
 log = logging.getLogger(__name__)
-#: Patches that go through the vision tower at once.
-PATCHES_AT_ONCE = 1 << 15
 #: Records between lines in the log.
 LOG_EVERY = 1000
 
