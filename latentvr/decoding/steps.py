@@ -1,7 +1,7 @@
 """Steps of one token per row through the layers of a stock text decoder.
 
 A call of the text decoder as a whole computes rotary factors, reads its config and asks for a mask anew for
-each token: a quarter of the time of a small model. Here rotary factors of many steps are computed at once,
+each token, which shows in small models. Here rotary factors of many steps are computed at once,
 and the layers are called one after another as the decoder calls them, with the same results to the bit.
 
 Shape letters: B batch, T columns of the cache, D width.

@@ -1,7 +1,7 @@
 """Weights in the order that oneDNN multiplies fastest, for answering on a CPU.
 
 A decoding step is made of products of few rows with large matrices, whose usual order does not suit that.
-Reordered once, they take half the time or less on some machines.
+Reordered once, they take less time; how much less is a matter of the machine.
 """
 
 from __future__ import annotations
