@@ -98,7 +98,8 @@ class DataConfig:
     source: Literal["records", "toy"] = "records"
     """`records` reads the files below; `toy` makes scenes by `data.toy`."""
     train: str | None = None
-    """Training records: JSONL, parquet, LLaVA JSON, TRL conversational JSONL or a `datasets` folder."""
+    """Training records: JSONL, parquet, LLaVA JSON, TRL conversational JSONL, a `datasets` folder, or a meta
+    file that names several of these."""
     validation: str | None = None
     """Validation records; needed where `train.keep` is `best`."""
     test: str | None = None
