@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import copy
+import json
+import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -156,6 +159,29 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
     for kind, differences in sorted(found.items()):
         apart, allowed = max(differences, key=lambda pair: (pair[0] != pair[0], pair[0]))
         terminalreporter.write_line(f"{kind:20}{len(differences):>12}{apart:>12.2g}{allowed:>12g}")
+
+
+@pytest.fixture(scope="session")
+def complete_golden() -> Any:
+    """Makes a complete model folder of a golden model, its tokenizer and an image processor."""
+
+    def make(golden: Path, name: str, folder: Path) -> Path:
+        from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
+
+        shutil.copytree(golden / name, folder)
+        shutil.copytree(golden / "tokenizer", folder, dirs_exist_ok=True)
+        meta = json.loads((golden / "meta.json").read_text(encoding="utf-8"))
+        vision = json.loads((folder / "config.json").read_text(encoding="utf-8"))["vision_config"]
+        Qwen2VLImageProcessorPil(
+            min_pixels=meta["min_pixels"],
+            max_pixels=meta["max_pixels"],
+            patch_size=vision["patch_size"],
+            merge_size=vision["spatial_merge_size"],
+            temporal_patch_size=vision["temporal_patch_size"],
+        ).save_pretrained(folder)
+        return folder
+
+    return make
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -20,24 +19,11 @@ CPU = ["model.dtype=float32", "train.device=cpu"]
 
 
 @pytest.fixture(scope="module")
-def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def published(complete_golden: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Trained weights with tokenizer and image settings, as one folder."""
     if not (GOLDEN / "model_trained" / "model.safetensors").is_file():
         pytest.skip(f"no model_trained in {GOLDEN}; set LATENTVR_GOLDEN")
-    from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
-
-    folder = tmp_path_factory.mktemp("published") / "model"
-    shutil.copytree(GOLDEN / "model_trained", folder)
-    shutil.copytree(GOLDEN / "tokenizer", folder, dirs_exist_ok=True)
-    meta = json.loads((GOLDEN / "meta.json").read_text())
-    vision = json.loads((folder / "config.json").read_text())["vision_config"]
-    Qwen2VLImageProcessorPil(
-        min_pixels=meta["min_pixels"],
-        max_pixels=meta["max_pixels"],
-        patch_size=vision["patch_size"],
-        merge_size=vision["spatial_merge_size"],
-        temporal_patch_size=vision["temporal_patch_size"],
-    ).save_pretrained(folder)
+    folder: Path = complete_golden(GOLDEN, "model_trained", tmp_path_factory.mktemp("published") / "model")
     return folder
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -178,27 +177,17 @@ def golden() -> Golden:
 class Models:
     """Loads golden weights as complete model folders: weights, tokenizer and image settings."""
 
-    def __init__(self, golden: Golden, root: Path) -> None:
+    def __init__(self, golden: Golden, root: Path, complete: Any) -> None:
         self.golden = golden
+        self.complete = complete
         self.root = root
 
     def folder(self, name: str) -> Path:
         """A complete folder of the model called `name`."""
-        source, folder = self.golden.existing(f"{name}/model.safetensors").parent, self.root / name
+        self.golden.existing(f"{name}/model.safetensors")
+        folder = self.root / name
         if not folder.is_dir():
-            from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
-
-            shutil.copytree(source, folder)
-            shutil.copytree(self.golden.folder / "tokenizer", folder, dirs_exist_ok=True)
-            vision = json.loads((source / "config.json").read_text(encoding="utf-8"))["vision_config"]
-            meta = self.golden.json("meta.json")
-            Qwen2VLImageProcessorPil(
-                min_pixels=meta["min_pixels"],
-                max_pixels=meta["max_pixels"],
-                patch_size=vision["patch_size"],
-                merge_size=vision["spatial_merge_size"],
-                temporal_patch_size=vision["temporal_patch_size"],
-            ).save_pretrained(folder)
+            self.complete(self.golden.folder, name, folder)
         return folder
 
     def load(self, name: str, kernel: str = "mask", variant: str = "", **options: Any) -> Any:
@@ -265,5 +254,5 @@ def _variant_options(variant: str) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="session")
-def models(golden: Golden, tmp_path_factory: pytest.TempPathFactory) -> Models:
-    return Models(golden, tmp_path_factory.mktemp("golden"))
+def models(golden: Golden, tmp_path_factory: pytest.TempPathFactory, complete_golden: Any) -> Models:
+    return Models(golden, tmp_path_factory.mktemp("golden"), complete_golden)
