@@ -13,6 +13,7 @@ from PIL import Image
 from latentvr.attention.visibility import CAUSAL
 from latentvr.data.record import Box, Record
 from latentvr.errors import ModelError, RecordError
+from latentvr.evaluation.prompts import encoder_for
 from latentvr.reasoners.base import Stage
 from latentvr.reasoners.lvr.config import Config, default_stages
 from latentvr.reasoners.lvr.losses import distances, region_means
@@ -282,3 +283,18 @@ NUMBER = "fix: write a number in this range"
 def test_wrong_options(options: dict[str, Any], message: str) -> None:
     assert Config(**options).problems() == [message]
     assert Config().problems() == []
+
+
+def test_a_region_too_thin_to_be_a_picture_is_refused(lab: Any) -> None:
+    model = lab.model("tiny-qwen2.5-vl", "lvr", target="crop")
+    record = Record("thin", "t", "train", ("x",), "what ?", "3", bboxes=(Box(0, (0.0, 0.5, 1.0, 0.5001)),))
+    with pytest.raises(
+        RecordError, match=r"expected a region less than 200 times .*, got 600 x 1 pixels, at"
+    ):
+        encoder_for(model).encode(record, [Image.new("RGB", (600, 60))])
+
+
+def test_a_placeholder_in_the_question_is_refused() -> None:
+    record = Record("a", "t", "train", (), "what is <lvr> ?", "3")
+    with pytest.raises(RecordError, match="expected <lvr> in the response alone, got it in the prompt"):
+        Reasoner(Config()).layout(record)
