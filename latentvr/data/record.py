@@ -8,7 +8,7 @@ from typing import Any, Literal, Protocol, get_args
 
 from PIL import Image
 
-AnswerType = Literal["mcq", "number", "text", "yesno", "path"]
+AnswerType = Literal["mcq", "number", "text", "yesno", "path", "math"]
 ANSWER_TYPES: tuple[str, ...] = get_args(AnswerType)
 
 

@@ -10,9 +10,11 @@ the first rule that finds something:
   "answer"; the first one.
 - yesno: the word that the text starts with; the word after the last "answer"; the only one of the two.
 - text: the text without "the answer is", folded by `normal_text`.
+- math: LaTeX as `latentvr.evaluation.math` reads it; without marks of LaTeX, what follows the last "answer",
+  or the whole text, has to be an expression.
 - path: the moves L, R, U and D in the last `\boxed{...}`, else a text that holds nothing but moves.
 
-All regular expressions take time linear in the text, whoever wrote it.
+All regular expressions of this package take time linear in the text, whoever wrote it.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from collections.abc import Iterable, Sequence
 
 from latentvr.data.record import AnswerType, Record
 from latentvr.errors import RecordError
+from latentvr.evaluation import math
 from latentvr.evaluation.normal_text import normal_text
 from latentvr.evaluation.numbers import first_after, numbers
 from latentvr.evaluation.path import moves, reaches_goal
@@ -63,7 +66,8 @@ def extract(text: str, answer_type: AnswerType, choices: Sequence[str] = ()) -> 
 
     Returns:
         The answer in one canonical form (an upper-case letter; digits; "yes" or "no"; folded text;
-        moves such as "LLUR"), or None: no answer was found, which is a failure and is counted as one.
+        moves such as "LLUR"; LaTeX as it was written), or None: no answer was found, which is a failure
+        and is counted as one.
     """
     text = unwrapped(text)
     if answer_type == "mcq":
@@ -74,6 +78,8 @@ def extract(text: str, answer_type: AnswerType, choices: Sequence[str] = ()) -> 
         return _yes_or_no(text)
     if answer_type == "path":
         return moves(text)
+    if answer_type == "math":
+        return math.written(text, _after_cue(text))
     leading = _LEADING_CUE.match(text)
     return normal_text(text[leading.end() :] if leading else text) or None
 
@@ -90,7 +96,10 @@ def expected_answer(record: Record) -> str:
     Raises:
         RecordError: the record's answer is none of its type.
     """
-    answer = extract(record.answer, record.answer_type, record.choices)
+    if record.answer_type == "math":
+        answer = math.expected(unwrapped(record.answer))
+    else:
+        answer = extract(record.answer, record.answer_type, record.choices)
     if answer is None:
         raise RecordError(
             f"expected an answer of type {record.answer_type}, got {record.answer!r}, "
@@ -121,6 +130,9 @@ def is_correct(prediction_text: str, record: Record) -> bool | None:
         return None
     if record.answer_type == "path" and "map_desc" in record.meta:
         return reaches_goal(answer, record.meta["map_desc"], f"record {record.id!r}")
+    if record.answer_type == "math":
+        text = unwrapped(prediction_text)
+        return math.agrees(text, _after_cue(text), unwrapped(record.answer))
     return answer == expected
 
 
@@ -171,6 +183,12 @@ def _yes_or_no(text: str) -> str | None:
         return after[1].lower()
     words = {word.lower() for word in _YES_NO.findall(text)}
     return words.pop() if len(words) == 1 else None
+
+
+def _after_cue(text: str) -> str:
+    """What follows the last "answer"; all of a text without it."""
+    cue = _last(_CUE.finditer(text))
+    return text[cue.end() :] if cue else text
 
 
 def _last(matches: Iterable[re.Match[str]]) -> re.Match[str] | None:

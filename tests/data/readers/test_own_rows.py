@@ -69,7 +69,7 @@ def test_optional_fields_have_defaults(tmp_path: Path) -> None:
         ({"choices": None}, 'expected 2 to 26 "choices" of an mcq, got 0'),
         ({"choices": ["x"] * 27}, "expected at most 26 choices, got 27"),
         ({"choices": ["x", 2]}, 'expected a list of strings "choices"'),
-        ({"answer_type": "essay"}, "expected an answer type of mcq, number, text, yesno, path, got 'essay'"),
+        ({"answer_type": "essay"}, "an answer type of mcq, number, text, yesno, path, math, got '"),
         ({"answer_type": "number"}, "expected a number as the answer, got 'B'"),
         ({"answer_type": "yesno"}, "expected yes or no as the answer, got 'B'"),
         ({"split": "dev"}, "expected a split of train, validation, test, got 'dev'"),
