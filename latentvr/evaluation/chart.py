@@ -18,10 +18,12 @@ class Line:
     Attributes:
         name: shown in the legend.
         points: (x, y); where y is not finite the line has a gap.
+        spread: half the height of a band around each point, such as a standard deviation; empty for no band.
     """
 
     name: str
     points: tuple[Point, ...]
+    spread: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -45,12 +47,13 @@ class Chart:
 
 @dataclass(frozen=True)
 class DrawnLine:
-    """A curve in SVG coordinates: a path, and its points where they are few."""
+    """A curve in SVG coordinates: a path, its points where they are few, and the outline of its band."""
 
     name: str
     path: str
     dots: tuple[Point, ...]
     gaps: int
+    band: str = ""
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,8 @@ def draw(chart: Chart) -> Drawn:
     finite = [point for line in chart.lines for point in line.points if isfinite(point[1])]
     xs = [x for x, _ in finite] + [x for x, _ in chart.marks]
     x_ticks, x_low, x_high = _axis(xs, tight=True)
-    y_ticks, y_low, y_high = _axis([y for _, y in finite], tight=False)
+    edges = [y for line in chart.lines for _, *ends in _edges(line) for y in ends]
+    y_ticks, y_low, y_high = _axis([y for _, y in finite] + edges, tight=False)
 
     def across(x: float) -> float:
         return round(LEFT + (x - x_low) / (x_high - x_low) * (WIDTH - LEFT - RIGHT), 1)
@@ -87,8 +91,10 @@ def draw(chart: Chart) -> Drawn:
     for line in chart.lines:
         placed = [(across(x), up(y)) if isfinite(y) else None for x, y in line.points]
         dots = tuple(point for point in placed if point)
+        gaps = len(placed) - len(dots)
+        edges_at = [(across(x), up(low), up(high)) for x, low, high in _edges(line)]
         lines.append(
-            DrawnLine(line.name, _path(placed), dots if len(dots) <= 30 else (), len(placed) - len(dots))
+            DrawnLine(line.name, _path(placed), dots if len(dots) <= 30 else (), gaps, _outline(edges_at))
         )
     return Drawn(
         chart,
@@ -111,10 +117,26 @@ def _path(points: Sequence[Point | None]) -> str:
     return "".join(parts)
 
 
+def _edges(line: Line) -> list[tuple[float, float, float]]:
+    """(x, low, high) of a line's band, where all are finite."""
+    if not line.spread:
+        return []
+    pairs = zip(line.points, line.spread, strict=True)
+    return [(x, y - s, y + s) for (x, y), s in pairs if isfinite(y) and isfinite(s)]
+
+
+def _outline(edges: Sequence[tuple[float, float, float]]) -> str:
+    """Go along the upper edge of a band and back along the lower one."""
+    upper = [(x, high) for x, _, high in edges]
+    lower = [(x, low) for x, low, _ in reversed(edges)]
+    return f"{_path([*upper, *lower])}Z" if edges else ""
+
+
 def _axis(values: Sequence[float], tight: bool) -> tuple[list[float], float, float]:
     """Choose round ticks and the range: of the values themselves (tight), or out to the next ticks."""
     low, high = (min(values), max(values)) if values else (0.0, 1.0)
-    if low == high:
+    # Values that differ by rounding alone are drawn as the flat line that they are.
+    if high - low <= 1e-9 * max(abs(low), abs(high)):
         low, high = low - 0.5, high + 0.5
     rough = (high - low) / 5
     power = 10.0 ** floor(log10(rough))

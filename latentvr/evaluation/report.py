@@ -1,4 +1,4 @@
-"""One self-contained HTML file about a run: tables, curves and attention overlays.
+"""One self-contained HTML file about a run: tables, curves, attention overlays and completions.
 
 The file loads nothing (a content security policy forbids it), holds no script, and escapes all text.
 """
@@ -58,6 +58,23 @@ class Example:
 
 
 @dataclass(frozen=True)
+class Group:
+    """A prompt with what a policy wrote for it while it was trained.
+
+    Attributes:
+        heading: such as the step and the record's id.
+        prompt: what the model was asked.
+        answer: the expected answer.
+        completions: (text, figures) of each completion, such as its rewards.
+    """
+
+    heading: str
+    prompt: str
+    answer: str
+    completions: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
 class Report:
     """What a report says, from top to bottom.
 
@@ -67,6 +84,7 @@ class Report:
         tables: figures.
         charts: training curves, such as loss per stage and validation accuracy.
         examples: samples with attention overlays.
+        groups: prompts with their completions.
         environment: names and values, such as versions and seed.
         command: the command that made the run.
     """
@@ -76,6 +94,7 @@ class Report:
     tables: tuple[ReportTable, ...] = ()
     charts: tuple[Chart, ...] = ()
     examples: tuple[Example, ...] = ()
+    groups: tuple[Group, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
     command: str = ""
 

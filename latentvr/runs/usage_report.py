@@ -86,7 +86,9 @@ def examples(
         maps = latent_to_image(model, batch, seen)[0]
         pictures = latent_pictures(images, maps, [(box.image, box.box) for box in record.bboxes])
         correct = None if prediction.failed else prediction.correct
-        out.append(Example(record.id, record.prompt, record.answer, prediction.text.strip(), correct, pictures))
+        out.append(
+            Example(record.id, record.prompt, record.answer, prediction.text.strip(), correct, pictures)
+        )
     return tuple(out)
 
 

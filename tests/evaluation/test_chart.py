@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 import pytest
 
@@ -37,12 +38,20 @@ def test_values_that_are_not_finite_leave_a_counted_gap() -> None:
 
 
 @pytest.mark.parametrize(
-    "points", [(), ((5, 2.0),), ((0, 1.0), (1, 1.0)), ((0, 1e-9), (1, 3e-9)), ((0, math.nan),)]
+    "points",
+    [
+        (),
+        ((5, 2.0),),
+        ((0, 1.0), (1, 1.0)),
+        ((0, 1e-9), (1, 3e-9)),
+        ((0, 0.1), (1, math.nextafter(0.1, 1))),
+        ((0, math.nan),),
+    ],
 )
 def test_short_and_flat_curves_can_be_drawn(points: tuple[tuple[float, float], ...]) -> None:
     drawn = draw(chart(*points))
     assert all(0 <= x <= WIDTH and 0 <= y <= HEIGHT for x, y in drawn.lines[0].dots)
-    assert 2 <= len(drawn.y_ticks) <= 12
+    assert 2 <= len({text for _, text in drawn.y_ticks}) == len(drawn.y_ticks) <= 12
 
 
 def test_marks_share_the_axis_of_the_points() -> None:
@@ -52,3 +61,19 @@ def test_marks_share_the_axis_of_the_points() -> None:
 
 def test_long_curves_have_no_dots() -> None:
     assert draw(chart(*((i, float(i)) for i in range(31)))).lines[0].dots == ()
+
+
+def test_a_band_lies_around_its_line_and_inside_the_axes() -> None:
+    line = Line("mean", ((0, 1.0), (10, 3.0), (20, math.nan)), (0.5, 4.0, 1.0))
+    drawn = draw(Chart("reward", "step", "", (line,)))
+    corners = [(float(x), float(y)) for x, y in re.findall(r"[ML]([\d.]+) ([\d.]+)", drawn.lines[0].band)]
+    (x0, y0), (x1, y1) = drawn.lines[0].dots
+    assert [x for x, _ in corners] == [x0, x1, x1, x0]
+    assert corners[0][1] < y0 < corners[3][1]
+    assert y0 - corners[0][1] == pytest.approx(corners[3][1] - y0, abs=0.2)
+    assert drawn.top <= corners[1][1] < y1 < corners[2][1] <= drawn.bottom
+    assert drawn.lines[0].band.endswith("Z")
+
+
+def test_a_line_without_spread_has_no_band() -> None:
+    assert draw(chart((0, 1.0), (1, 2.0))).lines[0].band == ""

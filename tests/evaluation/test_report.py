@@ -8,7 +8,7 @@ from pathlib import Path
 
 from latentvr.evaluation.chart import Chart, Line
 from latentvr.evaluation.overlay import Picture
-from latentvr.evaluation.report import Example, Report, ReportTable, render, write_report
+from latentvr.evaluation.report import Example, Group, Report, ReportTable, render, write_report
 
 EVIL = "<script>alert(1)</script>\"'><img src=https://example.org/x onerror=alert(2)>&"
 
@@ -39,6 +39,7 @@ def full(text: str) -> Report:
         tables=(ReportTable(text, (text,), ((text,),), text),),
         charts=(Chart(text, text, text, (Line(text, ((0, 1.0), (1, float("nan")))),), ((0, text),)),),
         examples=(Example(text, text, text, text, None, (Picture(text, b"png"),)),),
+        groups=(Group(text, text, text, ((text, text), ("", "nothing was written"))),),
         environment={text: text},
         command=text,
     )
@@ -52,8 +53,12 @@ def test_hostile_text_stays_text_everywhere() -> None:
     assert {tag for tag, _ in page.tags} <= set(ours.split())
     assert all(not name.startswith("on") for _, attributes in page.tags for name in attributes)
     # Title twice; summary; table 4; chart title, labels of axes, line and mark 5; example 4, caption 1;
-    # environment 2; command 1.
-    assert page.text.count(EVIL) == 20
+    # completions 5; environment 2; command 1.
+    assert page.text.count(EVIL) == 25
+
+
+def test_an_empty_completion_is_said() -> None:
+    assert "(nothing)" in Page(render(full("x"))).text.partition("Completions")[2]
 
 
 def test_the_file_loads_nothing() -> None:
