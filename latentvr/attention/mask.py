@@ -48,7 +48,9 @@ def check_roles(roles: Tensor, documents: Tensor | None = None) -> None:
         )
 
 
-def reference_mask(visibility: Visibility, roles: Tensor, documents: Tensor | None = None) -> Tensor:
+def reference_mask(
+    visibility: Visibility, roles: Tensor, documents: Tensor | None = None, shared: int | None = None
+) -> Tensor:
     """Return the mask of a whole sequence; every other kernel must agree with it.
 
     Every token sees itself, padding included (an empty row would turn into NaN); padding sees
@@ -58,6 +60,7 @@ def reference_mask(visibility: Visibility, roles: Tensor, documents: Tensor | No
         visibility: the blocked pairs.
         roles: role numbers, shape (B, S), padding anywhere.
         documents: document numbers of packed rows, shape (B, S).
+        shared: number of a document that the later ones of its row see too, as if each came right after it.
 
     Returns:
         A bool mask of shape (B, 1, S, S), [query, key], True = may attend.
@@ -71,7 +74,8 @@ def reference_mask(visibility: Visibility, roles: Tensor, documents: Tensor | No
     causal = torch.ones(length, length, dtype=torch.bool, device=roles.device).tril()
     mask = sight_table(visibility, roles.device)[numbers[:, :, None], numbers[:, None, :]] & causal
     if documents is not None:
-        mask = mask & (documents[:, :, None] == documents[:, None, :])
+        same = documents[:, :, None] == documents[:, None, :]
+        mask = mask & (same if shared is None else same | torch.eq(documents, shared)[:, None, :])
     itself = torch.eye(length, dtype=torch.bool, device=roles.device)
     return (mask | itself)[:, None]
 

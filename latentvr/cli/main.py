@@ -30,6 +30,8 @@ Overrides = Annotated[
         metavar="KEY=VALUE", help="Settings on top, such as train.batch_size=2.", show_default=False
     ),
 ]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show settings, sizes and steps; train nothing.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on from the last complete checkpoint.")]
 
 
 def _version(asked: bool) -> None:
@@ -48,17 +50,18 @@ def _root(
 
 @app.command()
 def train(
-    recipe: Recipe,
-    overrides: Overrides = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show settings, sizes and steps; train nothing.")
-    ] = False,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on from the last complete checkpoint.")
-    ] = False,
+    recipe: Recipe, overrides: Overrides = None, dry_run: DryRun = False, resume: Resume = False
 ) -> None:
     """Train a model as a recipe says."""
     from latentvr.cli import train as verb
+
+    verb.run(recipe, overrides or [], dry_run=dry_run, resume=resume)
+
+
+@app.command()
+def rl(recipe: Recipe, overrides: Overrides = None, dry_run: DryRun = False, resume: Resume = False) -> None:
+    """Train a model by rewards of its own answers, as a recipe says."""
+    from latentvr.cli import rl as verb
 
     verb.run(recipe, overrides or [], dry_run=dry_run, resume=resume)
 

@@ -19,11 +19,12 @@ def run(recipe: Path, overrides: Sequence[str]) -> None:
         RecipeError: the recipe is wrong; every mistake has a line.
     """
     from latentvr.config.load import load
-    from latentvr.config.rules import missing_files, require
+    from latentvr.config.rules import missing_files, require_all, sets_rl
 
     resolved = load(recipe, overrides)
-    require(resolved)
+    require_all(resolved)
     for problem in missing_files(resolved):
         typer.echo(f"note: {problem}")
     stages = ", ".join(resolved.recipe.stages)
-    typer.echo(f"{recipe}: valid; reasoner {resolved.recipe.reasoner.name}, stages {stages}")
+    rewards = f", rewards {', '.join(resolved.recipe.rl.rewards)}" if sets_rl(resolved) else ""
+    typer.echo(f"{recipe}: valid; reasoner {resolved.recipe.reasoner.name}, stages {stages}{rewards}")

@@ -27,6 +27,8 @@ class Range:
 
     def __str__(self) -> str:
         """Return the interval in words."""
+        if math.isinf(self.low) and math.isinf(self.high):
+            return "a finite number"
         low = f"more than {self.low:g}" if self.open_low else f"at least {self.low:g}"
         if math.isinf(self.high):
             return low
@@ -38,6 +40,8 @@ _FROM_ZERO = Range(low=0)
 _POSITIVE = Range(low=0, open_low=True)
 _SHARE = Range(low=0, high=1)
 _BELOW_ONE = Range(low=0, high=1, open_high=True)
+_ABOVE_ZERO = Range(low=0, high=1, open_low=True)
+_FINITE = Range(open_low=True, open_high=True)
 _SEED = Range(low=0, high=2**32 - 1)
 
 RANGES: dict[str, Range] = {
@@ -71,12 +75,35 @@ RANGES: dict[str, Range] = {
     "train.save_steps": _FROM_ZERO,
     "train.save_limit": _COUNT,
     "train.validate_epochs": _FROM_ZERO,
+    "rl.epochs": _POSITIVE,
+    "rl.steps": _COUNT,
+    "rl.num_generations": Range(low=2),
+    "rl.steps_per_generation": _COUNT,
+    "rl.num_iterations": _COUNT,
+    "rl.rollout_batch_size": _COUNT,
+    "rl.temperature": _POSITIVE,
+    "rl.top_k": _FROM_ZERO,
+    "rl.top_p": _ABOVE_ZERO,
+    "rl.min_p": _SHARE,
+    "rl.beta": _FROM_ZERO,
+    "rl.epsilon": _POSITIVE,
+    "rl.epsilon_high": _POSITIVE,
+    "rl.latent_sigma": _POSITIVE,
+    "rl.latent_kappa": _POSITIVE,
+    "rl.latent_epsilon": _POSITIVE,
+    "rl.rollout_noise_std": _FROM_ZERO,
+    "rl.reward_weights": _FINITE,
+    "rl.reward_timeout": _POSITIVE,
+    "rl.necessity_bonus": _FROM_ZERO,
+    "rl.attention_layers": _FROM_ZERO,
+    "rl.health_steps": _COUNT,
+    "rl.log_completions": _FROM_ZERO,
     "decode.max_new_tokens": _COUNT,
     "decode.latent_steps": _COUNT,
     "decode.end_threshold": _POSITIVE,
     "decode.temperature": _POSITIVE,
     "decode.top_k": _FROM_ZERO,
-    "decode.top_p": Range(low=0, high=1, open_low=True),
+    "decode.top_p": _ABOVE_ZERO,
     "decode.min_p": _SHARE,
     "decode.repetition_penalty": _POSITIVE,
     "decode.seed": _SEED,
@@ -104,6 +131,10 @@ def out_of_range(node: object, prefix: str = "") -> Iterator[tuple[str, str]]:
 
 
 def _numbers(node: object, prefix: str) -> Iterator[tuple[str, float]]:
+    if isinstance(node, list):
+        for element in node:
+            yield from _numbers(element, prefix)
+        return
     if isinstance(node, dict):
         children = dict(node)
     elif is_dataclass(node):

@@ -10,7 +10,9 @@ from latentvr.config.decode_rules import decode_problems
 from latentvr.config.load import Resolved
 from latentvr.config.provenance import DEFAULT, Problem
 from latentvr.config.ranges import out_of_range
-from latentvr.config.schema import Recipe
+from latentvr.config.rl_rules import rl_problems
+from latentvr.config.schema import Recipe, RLConfig
+from latentvr.config.stage_rules import stage_problems
 from latentvr.config.suggest import close, sentence
 from latentvr.errors import RecipeError
 
@@ -41,7 +43,7 @@ def check(resolved: Resolved, rules: Sequence[Rule] | None = None) -> list[Probl
 
 
 def require(resolved: Resolved) -> None:
-    """Refuse a recipe that breaks a rule.
+    """Refuse a recipe that no supervised run can use.
 
     Args:
         resolved: the recipe.
@@ -49,9 +51,46 @@ def require(resolved: Resolved) -> None:
     Raises:
         RecipeError: there are violations; all are named, a line each.
     """
-    problems = check(resolved)
+    _refuse(check(resolved))
+
+
+def require_for_rl(resolved: Resolved) -> None:
+    """Refuse a recipe that no reinforcement run can use; its stages are not looked at.
+
+    Args:
+        resolved: the recipe.
+
+    Raises:
+        RecipeError: there are violations; all are named, a line each.
+    """
+    _refuse([p for p in check(resolved, _RL_RULES) if p.key.split(".")[0] != "stages"])
+
+
+def require_all(resolved: Resolved) -> None:
+    """Refuse a recipe that breaks a rule of any run; those of reinforcement hold where it sets a key of `rl`.
+
+    Args:
+        resolved: the recipe.
+
+    Raises:
+        RecipeError: there are violations; all are named, a line each.
+    """
+    _refuse(check(resolved, (*_RULES, _rl) if sets_rl(resolved) else _RULES))
+
+
+def sets_rl(resolved: Resolved) -> bool:
+    """Tell whether the recipe or an override sets keys of the section `rl`.
+
+    The settings that a supervised run writes hold the section whole, at its defaults; they set none.
+    """
+    origins = [origin for key, origin in resolved.provenance.items() if key.startswith("rl.")]
+    given = [origin for origin in origins if origin != DEFAULT]
+    return bool(given) and (len(given) < len(origins) or resolved.recipe.rl != RLConfig())
+
+
+def _refuse(problems: Sequence[Problem]) -> None:
     if problems:
-        raise RecipeError("\n".join(str(problem) for problem in problems))
+        raise RecipeError("\n".join(str(problem) for problem in dict.fromkeys(problems)))
 
 
 def require_for_evaluation(resolved: Resolved) -> None:
@@ -65,9 +104,7 @@ def require_for_evaluation(resolved: Resolved) -> None:
     """
     used = ("data", "decode", "eval", "model")
     rules = (_ranges, _visibilities, _toy, _decode_of_method)
-    problems = [p for p in check(resolved, rules) if p.key.split(".")[0] in used]
-    if problems:
-        raise RecipeError("\n".join(str(problem) for problem in problems))
+    _refuse([p for p in check(resolved, rules) if p.key.split(".")[0] in used])
 
 
 def require_for_data(resolved: Resolved) -> None:
@@ -80,9 +117,7 @@ def require_for_data(resolved: Resolved) -> None:
         RecipeError: there are violations; all are named, a line each.
     """
     rules = (_ranges, _pixels, _training_data, _toy)
-    problems = [p for p in check(resolved, rules) if p.key.split(".")[0] in ("data", "model")]
-    if problems:
-        raise RecipeError("\n".join(str(problem) for problem in problems))
+    _refuse([p for p in check(resolved, rules) if p.key.split(".")[0] in ("data", "model")])
 
 
 def missing_files(resolved: Resolved) -> list[Problem]:
@@ -117,12 +152,13 @@ def _reasoner(resolved: Resolved) -> Iterator[Violation]:
 
 
 def _stages(resolved: Resolved) -> Iterator[Violation]:
-    stages = resolved.recipe.stages
-    if not any((stage.epochs if stage.steps is None else stage.steps) > 0 for stage in stages.values()):
-        yield Violation(
-            "stages",
-            f"expected a stage that trains, got {_listed(stages)} with 0 epochs; fix: set one's epochs",
-        )
+    for key, message in stage_problems(resolved):
+        yield Violation(key, message)
+
+
+def _rl(resolved: Resolved) -> Iterator[Violation]:
+    for key, message in rl_problems(resolved.recipe):
+        yield Violation(key, message)
 
 
 def _visibilities(resolved: Resolved) -> Iterator[Violation]:
@@ -134,13 +170,6 @@ def _visibilities(resolved: Resolved) -> Iterator[Violation]:
         if value not in names:
             hint = sentence(close(value, names)) or "; fix: use one of these"
             yield Violation(key, f"expected a visibility of {_listed(names)}, got {value!r}{hint}")
-    for name, stage in resolved.recipe.stages.items():
-        key = f"stages.{name}.visibility"
-        if name in names and stage.visibility != name and resolved.provenance[key] == DEFAULT:
-            yield Violation(
-                key,
-                f"expected it in a stage called {name!r}, got none; fix: add 'visibility: {name}' to it",
-            )
 
 
 def _pixels(resolved: Resolved) -> Iterator[Violation]:
@@ -148,41 +177,6 @@ def _pixels(resolved: Resolved) -> Iterator[Violation]:
     if low is not None and high is not None and low > high:
         yield Violation(
             "model.min_pixels", f"expected at most model.max_pixels ({high}), got {low}; fix: lower it"
-        )
-
-
-def _lora(resolved: Resolved) -> Iterator[Violation]:
-    recipe = resolved.recipe
-    uses = any((stage.trainable or recipe.optim.trainable) == "lora" for stage in recipe.stages.values())
-    if uses and not recipe.model.lora.modules:
-        yield Violation(
-            "model.lora.modules", "expected at least one layer name, got []; fix: leave the key out"
-        )
-
-
-def _trainable_order(resolved: Resolved) -> Iterator[Violation]:
-    """A checkpoint of adapters or rows alone would leave out what an earlier stage changed in the weights."""
-    recipe, whole = resolved.recipe, False
-    for name, stage in recipe.stages.items():
-        kind = stage.trainable or recipe.optim.trainable
-        if whole and kind not in ("language", "all"):
-            yield Violation(
-                f"stages.{name}.trainable",
-                f"expected language or all after a stage that trains the language model, got {kind}; "
-                "fix: set it to language, or move the stage before the other",
-            )
-        whole = whole or kind in ("language", "all")
-
-
-def _cached_features(resolved: Resolved) -> Iterator[Violation]:
-    """Features that were computed once are those of the tower before it trained."""
-    recipe = resolved.recipe
-    trains = [n for n, s in recipe.stages.items() if (s.trainable or recipe.optim.trainable) == "all"]
-    if trains and recipe.data.feature_cache != "off":
-        yield Violation(
-            "data.feature_cache",
-            f"expected off where a stage trains the vision tower, got {recipe.data.feature_cache} with "
-            f"stages.{trains[0]}.trainable=all; fix: set data.feature_cache=off, or train language",
         )
 
 
@@ -285,7 +279,9 @@ def _listed(names: object) -> str:
     return ", ".join(map(str, names)) if isinstance(names, (list, dict)) else str(names)
 
 
-_RULES: tuple[Rule, ...] = (
-    _ranges, _reasoner, _pixels, _lora, _trainable_order, _cached_features, _pack, _device, _training_data,
-    _toy, _lists, _stages, _visibilities, _decode_of_method, _output_dir,
+_SHARED: tuple[Rule, ...] = (
+    _ranges, _reasoner, _pixels, _pack, _device, _training_data, _toy, _lists, _visibilities,
+    _decode_of_method, _output_dir,
 )  # fmt: skip
+_RULES: tuple[Rule, ...] = (*_SHARED, _stages)
+_RL_RULES: tuple[Rule, ...] = (*_SHARED, _rl)

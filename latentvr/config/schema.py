@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
+from latentvr.config.rl_section import RLConfig as RLConfig
+
 Kernel = Literal["auto", "two_pass", "varlen", "mask", "flex"]
 Precision = Literal["float32", "bfloat16", "float16"]
 Trainable = Literal["lora", "language", "all", "tokens"]
@@ -20,6 +22,16 @@ class ReasonerConfig:
 
     #: Whether answers open latent spans, so that the settings of `decode` for them count.
     opens_spans: ClassVar[bool] = False
+
+    @property
+    def has_latents(self) -> bool:
+        """Whether there are latents at all, in the prompt or in the answer."""
+        return self.opens_spans
+
+    @property
+    def learns_noise(self) -> bool:
+        """Whether the method learns the noise of its latents, and with it their likelihood."""
+        return False
 
     def decode_problems(self, decode: DecodeConfig) -> list[str]:
         """Return what in `decode` this method cannot do, each as `field: sentence`."""
@@ -271,6 +283,8 @@ class Recipe:
     """Optimiser."""
     train: TrainConfig = field(default_factory=TrainConfig)
     """Run."""
+    rl: RLConfig = field(default_factory=RLConfig)
+    """Reinforcement; used by `latentvr rl` alone."""
     decode: DecodeConfig = field(default_factory=DecodeConfig)
     """Generation."""
     eval: EvalConfig = field(default_factory=EvalConfig)

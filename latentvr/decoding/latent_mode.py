@@ -5,7 +5,7 @@ Shape letters: B batch, D width.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -14,6 +14,9 @@ from torch import Tensor
 from latentvr.config.schema import DecodeConfig
 from latentvr.models.latent_model import LatentModel
 from latentvr.reasoners.base import LatentState
+
+#: Makes of latents (B, D) and the hidden states (B, D) that they come of what is fed instead.
+Perturb = Callable[[Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,7 @@ class LatentMode:
         last: last token of each prompt.
         feed: for each row, latents of its spans, to be fed instead of the model's own; the last ones serve
             all further spans, and an empty list leaves the row alone.
+        perturb: changes the model's own latents; end vectors and given latents are left alone.
     """
 
     def __init__(
@@ -63,7 +67,9 @@ class LatentMode:
         decode: DecodeConfig,
         last: list[int],
         feed: Sequence[Sequence[Tensor]] | None,
+        perturb: Perturb | None = None,
     ) -> None:
+        self.perturb = perturb
         self.reasoner = model.reasoner
         self.decode = decode
         span, ids, batch = self.reasoner.span(), model.token_ids, len(last)
@@ -135,6 +141,10 @@ class LatentMode:
         )
         state = LatentState(hidden_BD, inside_B, steps_B, choice_B, last_B, self.decode)
         inputs_BD, leave_B, ids_B = self.reasoner.latent_step(state)
+        if self.perturb is not None:
+            own_B = inside_B if ids_B is None else inside_B & torch.eq(ids_B, self.slot)
+            changed_BD = self.perturb(inputs_BD, hidden_BD).to(inputs_BD.dtype)
+            inputs_BD = torch.where(own_B.unsqueeze(-1), changed_BD, inputs_BD)
         leave = leave_B.tolist()
         ids = [self.slot] * len(leave) if ids_B is None else ids_B.tolist()
         put = [i for i, span in enumerate(given) if span is not None and not used_up[i]]

@@ -19,7 +19,7 @@ from transformers import DynamicCache, StaticCache
 from latentvr.attention.roles import Role
 from latentvr.config.schema import DecodeConfig
 from latentvr.decoding.choice import Choice, StopStrings
-from latentvr.decoding.latent_mode import LatentMode, Turn
+from latentvr.decoding.latent_mode import LatentMode, Perturb, Turn
 from latentvr.decoding.rollout import Rollout
 from latentvr.decoding.sight import Sight
 from latentvr.decoding.steps import Steps
@@ -41,6 +41,7 @@ def generate(
     *,
     rollouts: int = 1,
     feed: Sequence[Sequence[Tensor]] | None = None,
+    perturb: Perturb | None = None,
     ends: Sequence[int] | None = None,
     generator: torch.Generator | None = None,
     watch: Watch | None = None,
@@ -58,6 +59,8 @@ def generate(
         feed: for each row, tensors (n, D), one for each latent span: they are fed instead of the model's own
             latents, and the span ends with them. The last ones serve all further spans; an empty list leaves
             a row its own latents.
+        perturb: changes the model's own latents before they are fed and recorded; called at each step with
+            those of all rows and the hidden states that they come of.
         ends: ids that end an answer; None takes the model's.
         generator: for drawing; None takes a new one with `decode.seed`, so that calls repeat themselves.
         watch: sees every forward.
@@ -74,7 +77,7 @@ def generate(
     trains = any(parameter.requires_grad for parameter in model.parameters())
     with contextlib.nullcontext() if trains else torch.inference_mode():
         written, latent, prompt_BSD = _write(
-            model, batch, stage, decode, rollouts, feed, ends, generator, watch, blind_markers
+            model, batch, stage, decode, rollouts, feed, perturb, ends, generator, watch, blind_markers
         )
     mine = [row[slots] for row, slots in zip(prompt_BSD, model.slot_mask(batch), strict=True)]
     return written.rollouts(mine, [number + 1 for number in latent.span], latent.slot)
@@ -104,6 +107,7 @@ def _write(
     decode: DecodeConfig,
     rollouts: int,
     feed: Sequence[Sequence[Tensor]] | None,
+    perturb: Perturb | None,
     ends: Sequence[int] | None,
     generator: torch.Generator | None,
     watch: Watch | None,
@@ -118,7 +122,7 @@ def _write(
     sight = Sight(stage.visibility, roles_BS, longest, isinstance(cache, StaticCache), always)
     steps = Steps(model.backbone, cache, last)
     choice = Choice(decode, _generator(decode, ids_BS.device, generator))
-    latent = LatentMode(model, decode, ids_BS[:, -1].tolist(), feed)
+    latent = LatentMode(model, decode, ids_BS[:, -1].tolist(), feed, perturb)
     inputs, markers = _Inputs(model), frozenset([] if blind_markers else model.get_buffer("markers").tolist())
     stops = StopStrings(model.processor.tokenizer, decode.stop_strings)
     record = Transcript(model.end_ids if ends is None else ends, len(ids_BS), stops)
@@ -184,6 +188,24 @@ def _generator(
     return torch.Generator(device).manual_seed(decode.seed)
 
 
+class _FullLength(StaticCache):
+    """A cache with room for the longest answer, in one number format.
+
+    Under autocast rotary positions leave keys in float32 beside values in half precision.
+    """
+
+    def update(
+        self, key_states: Tensor, value_states: Tensor, layer_idx: int, *args: Any, **options: Any
+    ) -> tuple[Tensor, Tensor]:
+        """Add a layer's keys and values; give all so far."""
+        kind = key_states.device.type
+        kept = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else value_states.dtype
+        found: tuple[Tensor, Tensor] = super().update(
+            key_states.to(kept), value_states.to(kept), layer_idx, *args, **options
+        )
+        return found
+
+
 def _prefill(
     model: LatentModel, batch: Batch, stage: Stage, rollouts: int, decode: DecodeConfig
 ) -> tuple[Tensor, Any]:
@@ -195,7 +217,7 @@ def _prefill(
         cache.batch_repeat_interleave(rollouts)
     if decode.cache == "dynamic":
         return prompt_BSD, cache
-    fixed = StaticCache(config=config, max_cache_len=prompt_BSD.shape[1] + decode.max_new_tokens)
+    fixed = _FullLength(config=config, max_cache_len=prompt_BSD.shape[1] + decode.max_new_tokens)
     for number, layer in enumerate(cache.layers):
         fixed.update(layer.keys, layer.values, number)
     return prompt_BSD, fixed

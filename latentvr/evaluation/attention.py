@@ -8,7 +8,7 @@ Shape letters: B batch, H heads, S sequence, K latent tokens of a sample.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -26,6 +26,7 @@ from latentvr.reasoners.base import Batch, Stage
 
 Map = npt.NDArray[np.float32]
 Reader = Callable[[int, Tensor], None]
+SlotInputs = Callable[[Tensor | None], Tensor | None]
 
 
 @torch.no_grad()
@@ -110,7 +111,15 @@ def image_spans(model: LatentModel, batch: Batch) -> list[list[tuple[Tensor, tup
     return out
 
 
-def read_attention(model: LatentModel, batch: Batch, visibility: Visibility, reader: Reader) -> int:
+def read_attention(
+    model: LatentModel,
+    batch: Batch,
+    visibility: Visibility,
+    reader: Reader,
+    *,
+    slot_inputs: SlotInputs | None = None,
+    layers: Sequence[int] = (),
+) -> int:
     """Run the text decoder once and hand each layer's attention weights (B, H, S, S) to `reader`.
 
     Args:
@@ -118,18 +127,26 @@ def read_attention(model: LatentModel, batch: Batch, visibility: Visibility, rea
         batch: on the model's device.
         visibility: who sees whom.
         reader: takes the layer's number and weights; rows are queries.
+        slot_inputs: gives what is fed at the L latent slots (L, D) from the visual features (F, N, D), or
+            None, which asks the reasoner, as does leaving it out.
+        layers: numbers of the layers that are read, from 0; empty reads all.
 
     Returns:
-        Number of layers.
+        Number of layers that were read.
+
+    Raises:
+        UserError: the model has no such layer.
     """
     backbone = model.backbone
-    layers = list(backbone.language_model.layers)
+    chosen = _layers(model, layers)
     dtype = backbone.embedding_weight.dtype
     attend = prepare("mask", visibility, batch["roles"], batch.get("documents"), dtype=dtype, eager=True)
     features_FND = model.features(batch)
-    slots = model.reasoner.slot_inputs(batch, features_FND, Stage("attention", visibility))
+    slots = None if slot_inputs is None else slot_inputs(features_FND)
+    if slots is None:
+        slots = model.reasoner.slot_inputs(batch, features_FND, Stage("attention", visibility))
     seen_FND = model.prompt_features(batch, features_FND)
-    with _eager(model), _hooks(layers, reader):
+    with _eager(model), _hooks(chosen, reader):
         backbone.decode(
             model.embeds(batch, seen_FND, slots),
             batch["position_ids"],
@@ -137,7 +154,19 @@ def read_attention(model: LatentModel, batch: Batch, visibility: Visibility, rea
             seen_FND,
             torch.eq(batch["input_ids"], model.image_token_id),
         )
-    return len(layers)
+    return len(chosen)
+
+
+def _layers(model: LatentModel, wanted: Sequence[int]) -> dict[int, Any]:
+    """The decoder's layers by number, all or the wanted ones."""
+    every = dict(enumerate(model.backbone.language_model.layers))
+    missing = sorted(set(wanted) - set(every))
+    if missing:
+        raise UserError(
+            f"expected numbers of layers from 0 to {len(every) - 1}, got {missing}, at the layers whose "
+            "attention is read; fix: name layers that the model has, or none for all"
+        )
+    return {number: every[number] for number in wanted or every}
 
 
 @contextmanager
@@ -157,11 +186,11 @@ def _eager(model: LatentModel) -> Iterator[None]:
 
 
 @contextmanager
-def _hooks(layers: list[Any], reader: Reader) -> Iterator[None]:
+def _hooks(layers: dict[int, Any], reader: Reader) -> Iterator[None]:
     """Call `reader` whenever a layer's attention has run."""
     handles = [
         layer.self_attn.register_forward_hook(_weights_hook(number, reader))
-        for number, layer in enumerate(layers)
+        for number, layer in layers.items()
     ]
     try:
         yield

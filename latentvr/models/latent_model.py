@@ -14,12 +14,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from latentvr.attention.kernels import AttentionInputs, prepare
+from latentvr.attention.mask import reference_mask
 from latentvr.attention.roles import Role
 from latentvr.attention.visibility import Visibility
 from latentvr.data.encode import IGNORED
 from latentvr.data.processor import Processor
 from latentvr.models.backbone import Backbone
 from latentvr.models.own_inputs import own_inputs
+from latentvr.models.scoring import Scores, Scoring, score
 from latentvr.models.token_rows import TokenRows
 from latentvr.reasoners.base import Batch, LatentReasoner, Stage, Term
 
@@ -128,7 +130,13 @@ class LatentModel(nn.Module):
         return latent_BS & ~torch.isin(batch["input_ids"], markers) if len(markers) else latent_BS
 
     def attend(self, batch: Batch, visibility: Visibility) -> AttentionInputs:
-        """Mask and kernel arguments of a batch under a visibility."""
+        """Mask and kernel arguments of a batch under a visibility.
+
+        Rows whose `branches` (B, S) number several continuations of one beginning, number 0, take a mask: no
+        causal attention can express them.
+        """
+        if "branches" in batch:
+            return AttentionInputs(reference_mask(visibility, batch["roles"], batch["branches"], shared=0))
         return prepare(
             self.backbone.kernel,
             visibility,
@@ -183,11 +191,13 @@ class LatentModel(nn.Module):
             scores = self.rows.score(hidden, scores)
         return scores.index_fill_(-1, self.get_buffer("excluded"), float("-inf")) if suppress else scores
 
-    def forward(self, batch: Batch, stage: Stage) -> dict[str, Term]:
-        """Loss terms of a batch, each summed over its items.
+    def forward(self, batch: Batch, stage: Stage, scoring: Scoring | None = None) -> dict[str, Term] | Scores:
+        """Loss terms of a batch, each summed over its items; with `scoring`, how likely its tokens are.
 
         Only the L positions that predict a label reach the head: L x V logits, never B x S x V.
         """
+        if scoring is not None:
+            return score(self, batch, stage, scoring)
         features_FND = self.features(batch)
         slots = self.reasoner.slot_inputs(batch, features_FND, stage)
         share = self.reasoner.own_share(stage)

@@ -16,6 +16,7 @@ from latentvr.config.schema import ModelConfig, ReasonerConfig
 from latentvr.data.processor import Processor, first_line
 from latentvr.errors import CheckpointError
 from latentvr.models import tiny
+from latentvr.models.continued import base_of, put_weights, require_method
 from latentvr.models.latent_model import LatentModel
 from latentvr.models.load import TINY_BACKBONE, attach, load_config, load_model, load_stock, local_path
 from latentvr.models.weights import CARD, MODULES, load_modules, read_card
@@ -34,7 +35,7 @@ def load_published(
     seed: int = 0,
     fresh: bool = True,
 ) -> LatentModel:
-    """Load a backbone with a method on it, and the method's modules where the folder is a checkpoint of it.
+    """Load a backbone with a method on it, and what the folder holds of the method where it is a checkpoint.
 
     Args:
         config: the backbone.
@@ -51,6 +52,12 @@ def load_published(
             tokens do not fit its `config.json`.
         ModelError: the backbone cannot be loaded.
     """
+    base = base_of(config)
+    if base is not None and reasoner is not None:
+        require_method(Path(config.path), reasoner)
+        model = load_published(base, reasoner, visibilities, seed, fresh)
+        put_weights(model, Path(config.path), config.lora)
+        return model.requires_grad_(False)
     found = recognise(config)
     if reasoner is None:
         reasoner = found.reasoner if found else ReasonerConfig()
@@ -95,7 +102,7 @@ def _take_modules(model: LatentModel, folder: Path) -> None:
     """Take the method's modules from a wholly trained model that we wrote, where it is the backbone."""
     if (folder / CARD).is_file() and read_card(folder)["reasoner"]["name"] == model.reasoner.config.name:
         file = folder / MODULES
-        load_modules(model, _read([file], None) if file.is_file() else {}, folder)
+        load_modules(model, _read([file], None) if file.is_file() else {}, folder, anew=True)
 
 
 def _require_options(reasoner: ReasonerConfig, found: Recognised, path: str) -> None:

@@ -152,7 +152,7 @@ def read_card(folder: Path) -> dict[str, Any]:
     return card
 
 
-def load_weights(model: LatentModel, folder: Path) -> None:
+def load_weights(model: LatentModel, folder: Path, anew: bool = False) -> None:
     """Put the weights of a checkpoint into a model that was built for it.
 
     Adapters are added where the model has none. A vision tower that was saved in float32 gets it where the
@@ -161,6 +161,7 @@ def load_weights(model: LatentModel, folder: Path) -> None:
     Args:
         model: changed in place.
         folder: the checkpoint.
+        anew: as in `load_modules`.
 
     Raises:
         CheckpointError: a file is damaged or does not fit.
@@ -173,21 +174,27 @@ def load_weights(model: LatentModel, folder: Path) -> None:
         _load_language(model, folder)
     elif card["weights"] == "lora" or card["tokens"]:
         _load_adapters(model, folder)
-    if len(model.extra):
-        load_modules(model, _read(folder / MODULES), folder)
+    file = folder / MODULES
+    if len(model.extra) or file.exists():
+        load_modules(model, _read(file) if file.exists() or not anew else {}, folder, anew)
 
 
-def load_modules(model: LatentModel, state: dict[str, Tensor], where: Path) -> None:
+def load_modules(model: LatentModel, state: dict[str, Tensor], where: Path, anew: bool = False) -> None:
     """Put the method's modules into a model.
 
     Args:
         model: changed in place.
         state: by the names of `model.extra`.
         where: the checkpoint, for messages.
+        anew: modules that the method may begin anew keep their first values where the state lacks them.
 
     Raises:
         CheckpointError: a module is missing, unknown, or of another shape.
     """
+    if anew:
+        new = model.reasoner.begins_anew
+        first = {k: v for k, v in model.extra.state_dict().items() if k.split(".")[0] in new}
+        state = {**first, **state}
     wanted = {name: tuple(tensor.shape) for name, tensor in model.extra.state_dict().items()}
     found = {name: tuple(tensor.shape) for name, tensor in state.items()}
     for name in sorted(wanted.keys() | found.keys()):
@@ -258,6 +265,8 @@ def _load_rows(model: LatentModel, rows: Tensor | None, head: Tensor | None, fol
 
 def _load_language(model: LatentModel, folder: Path) -> None:
     """Read a whole model under the names of the public checkpoints; its matrix holds the token rows."""
+    if isinstance(model.base, PeftModel):  # those that the run began with went into the weights
+        model.base = model.base.unload()
     stock = model.backbone.model
     try:
         loaded = type(stock).from_pretrained(folder, dtype=torch.float32)

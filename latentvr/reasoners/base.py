@@ -125,12 +125,14 @@ class LatentReasoner:
         config: the method's section of the recipe.
         host: the model, once the method is on one.
         suppresses_in_loss: whether tokens that are never written get -inf in the cross-entropy too.
+        begins_anew: names of modules that may begin on a model that was trained without them.
     """
 
     config: ReasonerConfig
     host: Host | None = field(default=None, init=False, repr=False, compare=False)
     config_class: ClassVar[type[ReasonerConfig]] = ReasonerConfig
     suppresses_in_loss: ClassVar[bool] = True
+    begins_anew: ClassVar[frozenset[str]] = frozenset()
 
     def tokens(self) -> list[NewToken]:
         """New tokens, asked once when the model is set up."""
@@ -185,6 +187,20 @@ class LatentReasoner:
     def latent_inputs(self, hidden: Tensor) -> Tensor:
         """What hidden states (..., D) become when they are fed back (..., D): themselves."""
         return hidden
+
+    def latent_deviations(self, hidden: Tensor) -> Tensor | None:
+        """Standard deviation of a learned noise around `latent_inputs(hidden)`.
+
+        Rollouts draw their latents with it; all other decoding feeds `latent_inputs` itself.
+
+        Args:
+            hidden: hidden states (..., D) that predict latents.
+
+        Returns:
+            (..., D), or None for a method without such noise.
+        """
+        del hidden
+        return None
 
     def latent_step(self, state: LatentState) -> LatentStep:
         """Say what rows in latent mode are fed next, and which rows leave.

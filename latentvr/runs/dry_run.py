@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +15,21 @@ from peft import get_peft_model
 from latentvr.attention.roles import Role
 from latentvr.config.load import Resolved
 from latentvr.config.rules import missing_files
-from latentvr.config.schema import ModelConfig, Recipe
+from latentvr.config.schema import ModelConfig, Recipe, Trainable
 from latentvr.data import toy
 from latentvr.data.encode import EncodedSample, Encoder
 from latentvr.data.processor import Processor, load_processor
+from latentvr.data.record import Source
 from latentvr.errors import ModelError, UserError
 from latentvr.models import tiny
+from latentvr.models.continued import base_of
 from latentvr.models.load import family, load_config, local_path
 from latentvr.models.trainable import peft_config
+from latentvr.models.weights import ADAPTER
 from latentvr.reasoners.base import LatentReasoner
 from latentvr.reasoners.registry import reasoner_class
-from latentvr.runs.sft import stage_runs
+from latentvr.rl.rounds import rounds
+from latentvr.runs.sft import stage_runs, start_from
 from latentvr.runs.sources import open_split
 
 SAMPLED = 64
@@ -32,7 +37,7 @@ PUBLISHED = Path(__file__).parents[1] / "models" / "configs"
 
 
 def describe(resolved: Resolved) -> str:
-    """Describe a run in text: settings with their origin, parameters, steps, tokens per sample.
+    """Describe a supervised run in text: settings with their origin, parameters, steps, tokens per sample.
 
     Args:
         resolved: a checked recipe.
@@ -44,6 +49,39 @@ def describe(resolved: Resolved) -> str:
         ModelError: the model's config is neither at hand nor among the published ones.
     """
     recipe = resolved.recipe
+    stock, reasoner, lines = _shapes(resolved)
+    sizes = parameters(stock, recipe, reasoner)
+    for name, stage in recipe.stages.items():
+        lines.append(f"stage {name}: {sizes.of(stage.trainable or recipe.optim.trainable)}")
+    return "\n".join([*lines, "", *samples(resolved, stock, reasoner)])
+
+
+def describe_rl(resolved: Resolved) -> str:
+    """Describe a run of reinforcement in text: settings, parameters, reference, rewards, rounds, prompts.
+
+    Args:
+        resolved: a checked recipe.
+
+    Returns:
+        Lines for a terminal.
+
+    Raises:
+        ModelError: the model's config is neither at hand nor among the published ones.
+    """
+    recipe = resolved.recipe
+    stock, reasoner, lines = _shapes(resolved)
+    sizes = parameters(stock, recipe, reasoner)
+    lines += [f"policy: {sizes.of(recipe.optim.trainable)}", f"reference: {reference(recipe, sizes)}"]
+    weights = recipe.rl.reward_weights or [1.0] * len(recipe.rl.rewards)
+    weighed = (f"{w:g} x {name}" for name, w in zip(recipe.rl.rewards, weights, strict=True))
+    lines += [f"reward: {' + '.join(weighed)}", "", *rollouts(resolved, stock, reasoner)]
+    return "\n".join(lines)
+
+
+def _shapes(resolved: Resolved) -> tuple[Any, LatentReasoner, list[str]]:
+    """The stock model without memory, the method, and the lines that every description begins with."""
+    recipe = resolved.recipe
+    start_from(recipe)
     reasoner = reasoner_class(recipe.reasoner.name)(recipe.reasoner)
     config, origin = model_shape(recipe.model)
     with torch.device("meta"):
@@ -51,8 +89,8 @@ def describe(resolved: Resolved) -> str:
 
         stock = AutoModelForImageTextToText.from_config(config)
     lines = [*settings(resolved), "", f"model: {type(stock).__name__}, config from {origin}"]
-    lines += [*parameters(stock, recipe, reasoner), "", *samples(resolved, stock, reasoner)]
-    return "\n".join(lines)
+    total = sum(p.numel() for p in stock.parameters())
+    return stock, reasoner, [*lines, f"parameters: {total:,} in the backbone"]
 
 
 def settings(resolved: Resolved) -> Iterator[str]:
@@ -88,6 +126,10 @@ def model_shape(config: ModelConfig) -> tuple[Any, str]:
     Raises:
         ModelError: there is neither.
     """
+    base = base_of(config)
+    if base is not None:
+        found, origin = model_shape(base)
+        return found, f"{origin}, the backbone of {config.path}"
     if config.path in tiny.FAMILIES:
         return tiny.FAMILIES[config.path](tiny.build_processor(toy.corpus())), "the library"
     published = PUBLISHED / f"{config.path.replace('/', '--')}.json"
@@ -103,8 +145,23 @@ def model_shape(config: ModelConfig) -> tuple[Any, str]:
     return found, config.path
 
 
-def parameters(stock: Any, recipe: Recipe, reasoner: LatentReasoner) -> Iterator[str]:
-    """Parameters in all and by stage those that train, counted without allocating any."""
+@dataclass(frozen=True)
+class Sizes:
+    """Numbers of parameters: of the backbone, the method's rows and modules, adapters, and what trains."""
+
+    total: int
+    own: int
+    lora: int
+    trains: dict[Trainable, int]
+
+    def of(self, kind: Trainable) -> str:
+        """Say how many train."""
+        share = self.trains[kind] / (self.total + self.own + (self.lora if kind == "lora" else 0))
+        return f"{self.trains[kind]:,} train ({kind}), {100 * share:.3f} % of all"
+
+
+def parameters(stock: Any, recipe: Recipe, reasoner: LatentReasoner) -> Sizes:
+    """Count parameters, without allocating any."""
     total = sum(p.numel() for p in stock.parameters())
     width = stock.config.get_text_config().hidden_size
     tokens = reasoner.tokens()
@@ -117,12 +174,19 @@ def parameters(stock: Any, recipe: Recipe, reasoner: LatentReasoner) -> Iterator
         adapted = get_peft_model(stock, peft_config(recipe.model.lora))
     lora = sum(p.numel() for name, p in adapted.named_parameters() if "lora_" in name)
     whole = sum(language.values())
-    trains = {"lora": lora + own, "language": whole + own, "all": total + own, "tokens": own}
-    yield f"parameters: {total:,} in the backbone"
-    for name, stage in recipe.stages.items():
-        kind = stage.trainable or recipe.optim.trainable
-        share = trains[kind] / (total + own + (lora if kind == "lora" else 0))
-        yield f"stage {name}: {trains[kind]:,} train ({kind}), {100 * share:.3f} % of all"
+    return Sizes(
+        total, own, lora, {"lora": lora + own, "language": whole + own, "all": total + own, "tokens": own}
+    )
+
+
+def reference(recipe: Recipe, sizes: Sizes) -> str:
+    """Say what is kept of the weights at the start, in float32 as they train."""
+    if recipe.rl.beta == 0:
+        return "none, rl.beta is 0"
+    kind = recipe.optim.trainable
+    begun = (Path(recipe.model.path) / ADAPTER).is_file()  # adapters that begin with the run are turned off
+    kept = sizes.own if kind == "lora" and not begun else sizes.trains[kind]
+    return f"{kept:,} values are kept twice, {4 * kept:,} bytes; the rest is shared"
 
 
 def samples(resolved: Resolved, stock: Any, reasoner: LatentReasoner) -> Iterator[str]:
@@ -136,13 +200,41 @@ def samples(resolved: Resolved, stock: Any, reasoner: LatentReasoner) -> Iterato
     yield f"training records: {len(source.records):,}"
     for run in stage_runs(recipe, len(source.records)):
         yield f"stage {run.stage.name}: {run.steps:,} optimiser steps under {run.stage.visibility.name}"
+    yield from _token_lines(resolved, source, stock, reasoner, with_answer=True)
+
+
+def rollouts(resolved: Resolved, stock: Any, reasoner: LatentReasoner) -> Iterator[str]:
+    """Rounds and steps of reinforcement and tokens per prompt, as far as data and processor are at hand."""
+    recipe = resolved.recipe
+    missing = missing_files(resolved)
+    found = rounds(recipe, 0)
+    yield (
+        f"buffer: {found.prompts:,} prompts x {recipe.rl.num_generations} = {found.completions:,} "
+        f"completions on one process, for {found.updates:,} optimiser steps"
+    )
+    if missing:
+        yield f"steps and tokens per prompt: not known, {missing[0]}"
+        return
+    source = open_split(recipe.data, "train")
+    yield f"prompts: {len(source.records):,}"
+    steps = rounds(recipe, len(source.records)).steps
+    yield f"{steps:,} optimiser steps under {recipe.decode.visibility}"
+    yield from _token_lines(resolved, source, stock, reasoner, with_answer=False)
+
+
+def _token_lines(
+    resolved: Resolved, source: Source, stock: Any, reasoner: LatentReasoner, with_answer: bool
+) -> Iterator[str]:
+    """Tokens of the first records, with or without their answers."""
+    recipe, what = resolved.recipe, "sample" if with_answer else "prompt"
     try:
         processor = processor_of(recipe.model)
     except UserError as error:
-        yield f"tokens per sample: not known, {error}"
+        yield f"tokens per {what}: not known, {error}"
         return
     encoder = encoder_of(stock, processor, reasoner, recipe)
-    yield from token_counts([encoder.encode(r, source.images(r)) for r in source.records[:SAMPLED]])
+    encoded = [encoder.encode(r, source.images(r), with_answer) for r in source.records[:SAMPLED]]
+    yield f"tokens per {what}: {token_counts(encoded)}"
 
 
 def processor_of(config: ModelConfig) -> Processor:
@@ -156,18 +248,17 @@ def processor_of(config: ModelConfig) -> Processor:
 
 
 def encoder_of(stock: Any, processor: Processor, reasoner: LatentReasoner, recipe: Recipe) -> Encoder:
-    """Encode as training would; of the model only its shape is asked, so that it may lie on the meta device."""
+    """Encode as training would; only the model's shape is asked for, so it may lie on the meta device."""
     tokens = reasoner.tokens()
     processor.add_tokens([token.text for token in tokens])
     backbone = family(stock.config.model_type, recipe.model.path)(stock, "mask")
     return Encoder(processor, reasoner.layout, tokens, backbone.positions, recipe.data.max_length)
 
 
-def token_counts(encoded: list[EncodedSample]) -> Iterator[str]:
+def token_counts(encoded: list[EncodedSample]) -> str:
     """Mean and largest number of tokens, and the mean by role."""
     lengths = [len(s.ids) for s in encoded]
     roles = Counter(role for s in encoded for role in s.roles.tolist())
     parts = ", ".join(f"{r.name.lower()} {roles[r] / len(encoded):.1f}" for r in Role if roles[r])
     mean = sum(lengths) / len(lengths)
-    size = f"mean {mean:.1f}, largest {max(lengths)}"
-    yield f"tokens per sample: {size} ({parts}; first {len(lengths)} records)"
+    return f"mean {mean:.1f}, largest {max(lengths)} ({parts}; first {len(lengths)} records)"

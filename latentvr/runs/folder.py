@@ -84,7 +84,8 @@ def replace_text(file: Path, text: str) -> None:
 
 def _require_same(settings: Path, resolved: Resolved) -> None:
     """Refuse to resume under other settings: the result would be neither run's."""
-    before, now = (_flat(yaml.safe_load(text)) for text in (settings.read_bytes(), resolved.to_yaml()))
+    # Settings that an earlier version did not know had the values that are now their defaults.
+    before, now = (_flat(yaml.safe_load(text)) for text in (load(settings).to_yaml(), resolved.to_yaml()))
     for key in [key for key in {**before, **now} if before.get(key) != now.get(key)]:
         # The folder may have been moved, or named from another place.
         if key != "train.output_dir":
@@ -133,7 +134,7 @@ def write_manifest(folder: Path, facts: dict[str, Any], step: int) -> None:
         "git": git_state(),
     }
     if file.is_file():
-        manifest = _read_manifest(file)
+        manifest = read_manifest(file)
         _require_same_data(manifest.get("data"), facts["data"], file)
         manifest["resumed"] = [*manifest.get("resumed", []), {"step": step, **here}]
     else:
@@ -142,7 +143,7 @@ def write_manifest(folder: Path, facts: dict[str, Any], step: int) -> None:
         replace_text(file, json.dumps(manifest, indent=2) + "\n")
 
 
-def _read_manifest(file: Path) -> dict[str, Any]:
+def read_manifest(file: Path) -> dict[str, Any]:
     """Read a run's manifest."""
     try:
         manifest = json.loads(file.read_bytes())

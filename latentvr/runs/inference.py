@@ -16,7 +16,7 @@ from latentvr.attention.visibility import PRESETS, preset
 from latentvr.config.decode_rules import require_decode
 from latentvr.config.schema import DecodeConfig, LoraConfig, ModelConfig, ReasonerConfig
 from latentvr.data.record import Record
-from latentvr.errors import CheckpointError, RecipeError
+from latentvr.errors import CheckpointError
 from latentvr.evaluation.evaluate import answer_batch
 from latentvr.evaluation.extract import unwrapped
 from latentvr.evaluation.prompts import encoder_for

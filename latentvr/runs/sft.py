@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from latentvr.models.published import load_published
 from latentvr.models.trainable import count_parameters, set_trainable, train_language
 from latentvr.models.weights import load_weights, read_card
 from latentvr.reasoners.base import Stage
+from latentvr.runs.inference import find_checkpoint
 from latentvr.runs.folder import fingerprint, open_folder, require_place, write_manifest
 from latentvr.runs.processes import join_processes, warn_of_repeats
 from latentvr.runs.sources import open_split
@@ -75,6 +77,7 @@ def train(resolved: Resolved, resume: bool = False) -> Path:
     """
     recipe = resolved.recipe
     require_device(recipe)
+    start_from(recipe)
     processes = join_processes(recipe)
     main = processes.is_main_process
     if main:
@@ -173,6 +176,21 @@ def build_model(recipe: Recipe) -> LatentModel:
     if recipe.train.deterministic:
         torch.use_deterministic_algorithms(True)
     return model.to(device(recipe))
+
+
+def start_from(recipe: Recipe) -> None:
+    """Put the checkpoint that `model.path` means in its place, where it is one of ours or a run folder.
+
+    Args:
+        recipe: changed in place; what is saved then names the checkpoint itself and no link.
+
+    Raises:
+        CheckpointError: the checkpoint is damaged, or the run has none.
+    """
+    path = Path(recipe.model.path)
+    found = find_checkpoint(path) if path.is_dir() else None
+    if found is not None:
+        recipe.model.path = str(found if path.is_absolute() else Path(os.path.relpath(found)))
 
 
 def require_device(recipe: Recipe) -> None:

@@ -42,6 +42,22 @@ def test_a_good_recipe_is_valid_and_its_missing_data_noted(tmp_path: Path) -> No
     ]
 
 
+def test_a_recipe_with_rewards_is_checked_for_both_kinds_of_training(tmp_path: Path) -> None:
+    path = tmp_path / "x.yaml"
+    path.write_text(
+        "data: {source: toy}\ntrain: {output_dir: no/such}\n"
+        "rl:\n  rewards: [accuracy]\n  reward_weights: [0]\n"
+    )
+    done = _latentvr("validate", str(path), "model.lora.dropout=0")
+    assert done.returncode == 2
+    assert done.stderr == (
+        f"error: {path}:5 rl.reward_weights: expected a weight other than 0, got [0.0]; "
+        "fix: raise one, or leave the key out\n"
+    )
+    done = _latentvr("validate", str(path), "model.lora.dropout=0", "rl.reward_weights=[]")
+    assert done.stdout == f"{path}: valid; reasoner direct, stages causal, rewards accuracy\n"
+
+
 def test_overrides_are_checked_too(tmp_path: Path) -> None:
     path = tmp_path / "x.yaml"
     path.write_text("data: {source: toy}\n")

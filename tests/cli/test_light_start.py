@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -18,6 +19,7 @@ except SystemExit as leave:
 """
 VERBS = [
     "train",
+    "rl",
     "eval",
     "generate",
     "demo",
@@ -52,6 +54,15 @@ def test_validate_and_explain_load_no_torch() -> None:
     for arguments in (["explain", "optim.warmup"], ["validate", "no-such.yaml"]):
         assert "torch" not in _last_line(*arguments)
         assert "transformers" not in _last_line(*arguments)
+
+
+def test_a_recipe_of_reinforcement_is_checked_without_torch(tmp_path: Path) -> None:
+    path = tmp_path / "x.yaml"
+    path.write_text("data: {train: t.jsonl}\nrl: {rewards: [nonsense]}\n")
+    line = _last_line("validate", str(path))
+    assert line.startswith("LOADED 2 ")
+    assert "torch" not in line
+    assert "transformers" not in line
 
 
 def test_the_package_itself_loads_nothing_heavy_and_has_no_other_names() -> None:

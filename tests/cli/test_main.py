@@ -76,6 +76,8 @@ def test_success_is_0() -> None:
         ["tran"],
         ["train"],
         ["train", "x.yaml", "--no-such"],
+        ["rl"],
+        ["rl", "x.yaml", "--usage"],
         ["eval", "x", "--split", "train"],
         ["data", "preview", "x", "--count", "0"],
     ],

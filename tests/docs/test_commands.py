@@ -28,9 +28,10 @@ def with_little_data(arguments: list[str]) -> list[str]:
     """Runs on generated scenes get few of them; recipes that need a download are only looked at."""
     if arguments[0] == "demo":
         return [*arguments, *SMALL]
-    if arguments[0] == "train" and "tiny" in arguments[1]:
-        return [*arguments, *SMALL]
-    if arguments[0] == "train" and "--dry-run" not in arguments:
+    if arguments[0] in ("train", "rl") and "tiny" in arguments[1]:
+        few = ["rl.steps=2", "train.batch_size=16"] if arguments[0] == "rl" else []
+        return [*arguments, *SMALL, *few]
+    if arguments[0] in ("train", "rl") and "--dry-run" not in arguments:
         return [*arguments, "--dry-run"]
     return arguments
 

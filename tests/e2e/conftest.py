@@ -104,3 +104,14 @@ class CommandLine:
 @pytest.fixture(scope="session")
 def latentvr(tmp_path_factory: pytest.TempPathFactory) -> CommandLine:
     return CommandLine(tmp_path_factory.mktemp("commands"))
+
+
+@pytest.fixture(scope="session")
+def span_model(latentvr: CommandLine, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint that opens latent spans in most of its answers and is sure of nothing."""
+    folder = tmp_path_factory.mktemp("span_model") / "run"
+    longer = ["stages.sft.steps=40", "optim.learning_rate=3e-3", "data.toy.train=64", "train.batch_size=16"]
+    plain = ["train.gradient_accumulation=1", "optim.warmup=0.1", f"train.output_dir={folder}"]
+    done = latentvr("train", "tests/e2e/rl_tiny.yaml", *longer, *plain)
+    assert done.code == 0, done.err
+    return folder / "checkpoints" / "last"

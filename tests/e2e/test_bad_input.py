@@ -88,6 +88,7 @@ DAMAGE: dict[str, Callable[[Path], Any]] = {
     "other_card": lambda folder: (folder / "latentvr.json").write_text('{"format": 99}'),
 }
 
+RL = ["rl", "tests/e2e/tiny.yaml", "train.batch_size=8", "train.output_dir=N/new"]
 TRAIN = ["train", "tests/e2e/tiny.yaml"]
 SPANS = [
     "train",
@@ -191,6 +192,35 @@ CASES: list[tuple[list[str], str]] = [
     (
         [*SPANS, "data.train=F/boxed.jsonl", "decode.exit=end_vector"],
         "error: command line decode.exit: expected reasoner.end_vector=true with end_vector, got false; fix: set decode.exit=steps, or train with an end vector",
+    ),
+    # reinforcement
+    (
+        [*RL, "rl.num_generatons=4"],
+        "error: command line rl.num_generatons: unknown key; did you mean rl.num_generations?",
+    ),
+    (
+        [*RL, "reward_funcs=[accuracy]"],
+        "error: command line reward_funcs: unknown key; did you mean rl.rewards?",
+    ),
+    (
+        [*RL, "rl.loss_type=ppo"],
+        "error: command line rl.loss_type: expected one of grpo, bnpo, dapo, dr_grpo, got 'ppo'; fix: use one of these",
+    ),
+    (
+        [*RL, "train.batch_size=4"],
+        "error: default rl.num_generations: expected whole groups in a buffer of 4 completions (train.batch_size=4 times 1 forward passes), got groups of 8; fix: set rl.steps_per_generation=2, or change rl.num_generations",
+    ),
+    (
+        [*RL, "optim.trainable=lora"],
+        "error: default model.lora.dropout: expected 0 in reinforcement, where a replay has to give the log-probabilities of its rollout, got 0.05; fix: set model.lora.dropout=0",
+    ),
+    (
+        [*RL, "--dry-run", "rl.latent_ratio=gaussian"],
+        "error: command line rl.latent_ratio: expected none with reasoner 'livr', whose answers open no latent spans, got gaussian; fix: leave the key out",
+    ),
+    (
+        ["rl", "F/none.yaml"],
+        "error: expected a recipe file, got …",
     ),
     # records
     (

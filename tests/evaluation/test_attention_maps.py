@@ -214,3 +214,16 @@ def test_samples_without_answers_are_refused(model: LatentModel) -> None:
 def test_no_batches_are_refused(model: LatentModel) -> None:
     with pytest.raises(UserError, match="at least one batch"):
         answer_to_latent(model, [], CAUSAL)
+
+
+def test_chosen_layers_are_read_alone(model: LatentModel, batch: dict[str, Any]) -> None:
+    kept: dict[int, Tensor] = {}
+    with torch.no_grad():
+        assert read_attention(model, batch, CAUSAL, kept.__setitem__, layers=[1]) == 1
+    assert list(kept) == [1]
+    assert torch.equal(kept[1], all_weights(model, batch, CAUSAL)[1])
+
+
+def test_layers_that_are_not_there_are_refused(model: LatentModel, batch: dict[str, Any]) -> None:
+    with pytest.raises(UserError, match=r"expected numbers of layers from 0 to \d+, got \[-1, 99\]"):
+        read_attention(model, batch, CAUSAL, print, layers=[99, 0, -1])

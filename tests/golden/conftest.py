@@ -33,6 +33,8 @@ TOLERANCE = {
     "inputs as fed": 1e-4,
     "hidden states": 1e-4,
     "logits": 1e-4,
+    "log-probabilities": 1e-4,
+    "advantages": 1e-6,
     "latents": 1e-4,
     "losses": 1e-5,
     "gradients": 1e-4,
@@ -160,6 +162,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         "adamw_case": [key for key in losses if key.endswith("/adamw3")],
         "variant_case": golden.keys("variants/losses.json"),
         "decode_file": golden.files("decode*/*.npz"),
+        "grpo_file": golden.files("grpo/group_*.npz"),
     }
     reason = f"no case in {FOLDER}" if FOLDER.is_dir() else f"no folder {FOLDER}; set LATENTVR_GOLDEN"
     none = [pytest.param("", marks=pytest.mark.skip(reason=reason))]

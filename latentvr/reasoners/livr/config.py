@@ -25,6 +25,11 @@ class Config(ReasonerConfig):
     image_twice: bool = False
     """Control: a second copy of the images takes the place of the latents, and their role."""
 
+    @property
+    def has_latents(self) -> bool:
+        """Whether anything stands in the latents' place."""
+        return self.latents > 0 or self.image_twice
+
     def problems(self) -> list[str]:
         """Return what is wrong with the numbers, each as `field: sentence`."""
         found = []

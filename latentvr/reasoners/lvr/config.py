@@ -54,14 +54,25 @@ class Config(ReasonerConfig):
     """Share of samples with their own predictions at the start of a stage, for `slot_inputs: mixed`."""
     own_last: float = 1.0
     """The share at the end of a stage."""
+    noise: float | None = None
+    """Standard deviation at which a learned residual noise of the latents begins (arXiv 2608.19669): latents
+    are drawn around a learned mean in reinforcement, and are that mean elsewhere; null has none. The paper
+    begins at 0.05."""
     wrap_answer: bool = True
     """Write the answer of records without a full response as `<answer> ... </answer>` on its own line."""
     boxless: Literal["refuse", "plain"] = "refuse"
     """Training records without regions stop the run, or are answered without latents."""
 
+    @property
+    def learns_noise(self) -> bool:
+        """Whether the latents have a learned noise."""
+        return self.noise is not None
+
     def problems(self) -> list[str]:
         """Return what is wrong with the options, each as `field: sentence`."""
         found = []
+        if self.noise is not None and not 0 < self.noise < float("inf"):
+            found.append(f"noise: expected more than 0, got {self.noise}; fix: write a number in this range")
         for name in ("weight", "end_weight", "switch_weight"):
             value = getattr(self, name)
             if not 0 <= value < float("inf"):

@@ -96,6 +96,31 @@ class PCAHead(nn.Module):
         return (inner @ self.basis.T + self.mean).to(hidden.dtype)
 
 
+class ResidualNoise(nn.Module):
+    """A Gaussian around what a head gives, both of its parameters linear in the hidden state.
+
+    The shift of the mean begins at 0 and the standard deviation at `first` (arXiv 2608.19669).
+    """
+
+    def __init__(self, width: int, first: float) -> None:
+        super().__init__()
+        self.shift = nn.Linear(width, width)
+        self.log_deviation = nn.Linear(width, width)
+        for layer, bias in ((self.shift, 0.0), (self.log_deviation, math.log(first))):
+            nn.init.zeros_(layer.weight)
+            nn.init.constant_(layer.bias, bias)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """Shift of the mean."""
+        out: Tensor = self.shift(hidden.to(self.shift.weight.dtype))
+        return out.to(hidden.dtype)
+
+    def deviations(self, hidden: Tensor) -> Tensor:
+        """Standard deviations, in float32."""
+        out: Tensor = self.log_deviation(hidden.to(self.log_deviation.weight.dtype))
+        return out.float().exp()
+
+
 class EndVector(nn.Module):
     """The vector (D) that stands for the end of the slots; at first a random direction of length sqrt(D)."""
 

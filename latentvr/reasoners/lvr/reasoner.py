@@ -33,7 +33,7 @@ from latentvr.reasoners.base import (
 )
 from latentvr.reasoners.lvr import published
 from latentvr.reasoners.lvr.config import Config
-from latentvr.reasoners.lvr.heads import EndVector, GLUHead, MLPHead, PCAHead
+from latentvr.reasoners.lvr.heads import EndVector, GLUHead, MLPHead, PCAHead, ResidualNoise
 from latentvr.reasoners.lvr.layout import END, LATENT_END, SLOT, START, span_layout
 from latentvr.reasoners.lvr.losses import distances, region_means
 
@@ -43,6 +43,8 @@ class Reasoner(LatentReasoner):
 
     #: The published loss is taken over the whole vocabulary.
     suppresses_in_loss: ClassVar[bool] = False
+    #: It begins with no shift of the mean.
+    begins_anew: ClassVar[frozenset[str]] = frozenset({"noise"})
 
     @property
     def options(self) -> Config:
@@ -62,7 +64,7 @@ class Reasoner(LatentReasoner):
         ]
 
     def modules(self, hidden_size: int) -> dict[str, nn.Module]:
-        """The head and the end vector, where the options ask for them."""
+        """The head, the end vector and the noise, where the options ask for them."""
         options = self.options
         parts: dict[str, nn.Module] = {}
         if options.head == "mlp":
@@ -73,8 +75,11 @@ class Reasoner(LatentReasoner):
             parts["head"] = PCAHead(hidden_size, options.pca_components)
         if options.end_vector:
             parts["end"] = EndVector(hidden_size)
+        if options.noise is not None:
+            parts["noise"] = ResidualNoise(hidden_size, options.noise)
         self.head: nn.Module | None = parts.get("head")
         self.end = cast("EndVector | None", parts.get("end"))
+        self.noise = cast("ResidualNoise | None", parts.get("noise"))
         return parts
 
     def begin(self) -> None:
@@ -87,8 +92,13 @@ class Reasoner(LatentReasoner):
         return span_layout(record, self.options)
 
     def latent_inputs(self, hidden: Tensor) -> Tensor:
-        """Apply the head, at decoding exactly where training applies it."""
-        return hidden if self.head is None else cast(Tensor, self.head(hidden))
+        """Apply the head and the learned shift, at decoding exactly where training applies them."""
+        latents = hidden if self.head is None else cast(Tensor, self.head(hidden))
+        return latents if self.noise is None else latents + self.noise(hidden)
+
+    def latent_deviations(self, hidden: Tensor) -> Tensor | None:
+        """Standard deviations of the learned noise."""
+        return None if self.noise is None else self.noise.deviations(hidden)
 
     def slot_inputs(self, batch: Batch, features_FND: Tensor | None, stage: Stage) -> Tensor | None:
         """Feed the true visual tokens (section 3.2), and the end vector at its token."""

@@ -1,0 +1,1 @@
+"""Reinforcement learning with groups of rollouts; nothing here names a method."""

@@ -1,0 +1,168 @@
+"""A run of reinforcement: a model to start from, prompts, rewards, one trainer and a report."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from peft import PeftModel
+from transformers import set_seed
+
+from latentvr.attention.visibility import preset
+from latentvr.config.load import Resolved
+from latentvr.config.schema import Recipe
+from latentvr.data.record import Source
+from latentvr.errors import Interrupted, RecordError
+from latentvr.evaluation.prompts import encoder_for
+from latentvr.models.latent_model import LatentModel
+from latentvr.models.trainable import count_parameters, set_trainable
+from latentvr.models.weights import load_weights
+from latentvr.reasoners.base import Stage
+from latentvr.rl.health import flags_for
+from latentvr.rl.prompts import RoundPrompts
+from latentvr.rl.rewards.call import Rewards
+from latentvr.rl.rewards.registry import resolve
+from latentvr.rl.rounds import rounds
+from latentvr.runs.folder import fingerprint, open_folder, require_place, write_manifest
+from latentvr.runs.processes import join_processes
+from latentvr.runs.rl_report import write_rl_report
+from latentvr.runs.sft import Validation, build_model, finish, require_device, start_from, validates
+from latentvr.runs.sources import open_split
+from latentvr.trainers import checkpoint
+from latentvr.trainers.grpo import GRPOTrainer
+from latentvr.trainers.metrics_file import MetricsFile
+from latentvr.trainers.reference import Reference
+from latentvr.trainers.signals import StopRequest
+from latentvr.trainers.stage import StageRun, stage_seed, trainer_state
+from latentvr.trainers.trackers import require_packages
+
+log = logging.getLogger(__name__)
+STAGE = "grpo"
+
+
+def train(resolved: Resolved, resume: bool = False) -> Path:
+    """Train by reinforcement as a recipe says.
+
+    Args:
+        resolved: a checked recipe.
+        resume: go on from the newest complete checkpoint of the run folder.
+
+    Returns:
+        The folder of the best or last checkpoint, by `train.keep`.
+
+    Raises:
+        Interrupted: a signal stopped the run after a save.
+        NonFiniteError: a loss or a gradient was not finite.
+        UserError: settings, data, model, rewards or checkpoints are wrong.
+    """
+    recipe = resolved.recipe
+    require_device(recipe)
+    start_from(recipe)
+    processes = join_processes(recipe)
+    main = processes.is_main_process
+    if main:
+        require_place(resolved, resume)
+    require_packages([str(name) for name in recipe.log.trackers])
+    rewards = Rewards(resolve(recipe.rl), recipe.rl.reward_weights, recipe.rl.reward_timeout)
+    folder = Path(recipe.train.output_dir)
+    newest = checkpoint.latest(folder / "checkpoints") if resume else None
+    begin = 0 if newest is None else checkpoint.step_of(newest)
+    source = open_prompts(recipe)
+    model = build_model(recipe)
+    prompts = build_prompts(model, source, recipe)
+    if main:
+        open_folder(resolved)
+        write_manifest(folder, facts(recipe, source, model), begin)
+        for name in ("metrics.jsonl", "completions.jsonl"):
+            MetricsFile(folder / name).rewind(begin)
+    run = stage_run(recipe, len(source.records), processes.num_processes)
+    validation = (
+        Validation(model, open_split(recipe.data, "validation"), recipe) if validates(recipe) else None
+    )
+    with StopRequest().listening() as stop:
+        _train(model, recipe, run, prompts, rewards, validation, stop, newest)
+    name = "best" if validation and recipe.train.keep == "best" else "last"
+    if main:
+        finish(folder / "checkpoints", run, name)
+        flags = flags_for(str(recipe.model.dtype))
+        write_rl_report(folder, rewards.names, recipe.rl.health_steps, flags)
+    return folder / "checkpoints" / name
+
+
+def open_prompts(recipe: Recipe) -> Source:
+    """Open the training records, whose answers the rewards alone see.
+
+    Args:
+        recipe: all settings.
+
+    Returns:
+        The source.
+
+    Raises:
+        RecordError: there are none.
+    """
+    source = open_split(recipe.data, "train")
+    if not source.records:
+        raise RecordError(
+            f"expected at least one training record, got none, at data.train={recipe.data.train}; "
+            "fix: check data.tasks and the file"
+        )
+    return source
+
+
+def build_prompts(model: LatentModel, source: Source, recipe: Recipe) -> RoundPrompts:
+    """Prepare the prompts; records that no prompt can be made of are refused at once."""
+    encoder = encoder_for(model, recipe.data.max_length)
+    for record in source.records:
+        encoder.require(record, source.where(record))
+    return RoundPrompts(model, source, encoder, recipe.data.feature_cache == "memory")
+
+
+def facts(recipe: Recipe, source: Source, model: LatentModel) -> dict[str, object]:
+    """What the manifest says of a run."""
+    return {
+        "seed": recipe.train.seed,
+        "data": {"records": len(source.records), "sha256": fingerprint(source)},
+        "attention": model.backbone.kernel,
+    }
+
+
+def stage_run(recipe: Recipe, prompts: int, ranks: int = 1) -> StageRun:
+    """The one stage of a run; its visibility is that of decoding, in rollouts and in replay."""
+    seen = Stage(STAGE, preset(recipe.decode.visibility))
+    return StageRun(seen, 0, 0, rounds(recipe, prompts, ranks).steps, recipe.optim.learning_rate, True)
+
+
+def _train(
+    model: LatentModel,
+    recipe: Recipe,
+    run: StageRun,
+    prompts: RoundPrompts,
+    rewards: Rewards,
+    validation: Validation | None,
+    stop: StopRequest,
+    newest: Path | None,
+) -> None:
+    """Train from the start, or from a checkpoint; the reference is the model at the start in both cases."""
+    if newest is not None and checkpoint.read_state(newest)["done"]:
+        return
+    set_seed(stage_seed(recipe, run.index))
+    new_adapters = not isinstance(model.base, PeftModel)
+    set_trainable(model, recipe.optim.trainable, recipe.model.lora)
+    total, trains = count_parameters(model)
+    log.info("%s: %d steps, %d of %d parameters train", run.stage.name, run.steps, trains, total)
+    reference = (
+        Reference(model, new_adapters and isinstance(model.base, PeftModel)) if recipe.rl.beta else None
+    )
+    folder = Path(recipe.train.output_dir)
+    trainer = GRPOTrainer(model, recipe, run, folder, prompts, rewards, reference, validation, stop)
+    if newest is not None:
+        log.info("resuming after step %d of %s", checkpoint.step_of(newest), folder)
+        load_weights(model, newest)
+        trainer.require_processes(newest)
+        trainer_state(newest)  # unreadable, it is refused here in one sentence
+        trainer.resume_from(newest)
+    trainer.train(resume_from_checkpoint=None if newest is None else str(newest))
+    if stop.exit_code is not None:
+        last = checkpoint.listed(folder / "checkpoints")[-1]
+        raise Interrupted(f"stopped by a signal after a save at {last}; go on with --resume", stop.exit_code)

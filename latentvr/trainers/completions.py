@@ -1,0 +1,46 @@
+"""Rows of `completions.jsonl`: what was written, with its rewards."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from latentvr.data.record import Record
+from latentvr.rl.round import Round
+
+
+def completion_rows(
+    made: Round, records: Sequence[Record], names: Sequence[str], tokenizer: Any, many: int, step: int
+) -> list[dict[str, Any]]:
+    """Describe the first completions of a round.
+
+    Args:
+        made: the round.
+        records: of its completions.
+        names: of the reward functions.
+        tokenizer: turns ids into text; special tokens are kept.
+        many: how many.
+        step: optimiser step of the run.
+
+    Returns:
+        A row per completion; a reward that does not apply is null.
+    """
+    rows = []
+    for i, (record, rollout) in enumerate(zip(records[:many], made.rollouts, strict=False)):
+        values = made.rewards_BF[i].tolist()
+        rows.append(
+            {
+                "step": step,
+                "id": record.id,
+                "prompt": record.prompt,
+                "answer": record.answer,
+                "completion": tokenizer.decode(rollout.ids, skip_special_tokens=False),
+                "rewards": {n: None if math.isnan(v) else v for n, v in zip(names, values, strict=True)},
+                "reward": float(made.combined_B[i]),
+                "advantage": float(made.advantages_B[i]),
+                "latent_steps": len(rollout.fed),
+                "finish": rollout.finish,
+            }
+        )
+    return rows
