@@ -22,7 +22,7 @@ class Reasoner(LatentReasoner):
         return Layout((*plain.user, Segment("tokens", "".join(t.text for t in self.tokens()))), plain.answer)
 
     def slot_inputs(self, batch, features_FND, stage) -> Tensor:  # noqa: ARG002 - the base's signature
-        return self.project(self._seen(batch, features_FND))
+        return self.project(self._seen(batch, features_FND).to(self.project.weight.dtype))
 
     def losses(self, hidden_BSD, batch, features_FND, stage) -> dict[str, Term]:  # noqa: ARG002 - the same
         before = hidden_BSD[:, :-1][(batch["roles"] == Role.LATENT)[:, 1:]]
