@@ -156,7 +156,7 @@ def test_the_second_stage_of_lvr_is_that_of_the_authors() -> None:
     assert (recipe.optim.trainable, recipe.optim.learning_rate, recipe.train.batch_size) == (
         "language",
         5e-6,
-        4,
+        8,
     )
     assert recipe.rl == RLConfig(
         epochs=2, num_generations=8, temperature=0.9, top_k=50, beta=0.04, kl="k3", epsilon=0.2,
