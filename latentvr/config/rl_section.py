@@ -48,7 +48,7 @@ class RLConfig:
     """Ratios are clipped above 1 plus this; null means `epsilon`."""
     loss_type: Literal["grpo", "bnpo", "dapo", "dr_grpo"] = "bnpo"
     """How the loss is averaged over tokens: in each completion first (`grpo`), over a forward pass (`bnpo`),
-    over an optimiser step (`dapo`), or by the longest possible completion (`dr_grpo`)."""
+    over all tokens of a round of rollouts (`dapo`), or by the longest possible completion (`dr_grpo`)."""
     scale_rewards: Literal["group", "batch", "none"] = "group"
     """What advantages are divided by: the standard deviation of rewards in the group, in the round of
     rollouts, or nothing."""
@@ -94,4 +94,5 @@ class RLConfig:
     health_steps: int = 20
     """Optimiser steps that a red flag of the run has to hold before the log says what to try."""
     log_completions: int = 4
-    """Completions written to `completions.jsonl` at each logged step; 0 writes none."""
+    """Completions written to `completions.jsonl` at each logged step, one of each prompt first; 0 writes
+    none."""

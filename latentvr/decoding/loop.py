@@ -213,11 +213,13 @@ def _prefill(
     config = model.backbone.text_config
     cache: Any = DynamicCache(config=config)
     prompt_BSD = model.hidden(batch, model.features(batch), stage, cache)
-    if rollouts > 1:
-        cache.batch_repeat_interleave(rollouts)
     if decode.cache == "dynamic":
+        if rollouts > 1:
+            cache.batch_repeat_interleave(rollouts)
         return prompt_BSD, cache
     fixed = _FullLength(config=config, max_cache_len=prompt_BSD.shape[1] + decode.max_new_tokens)
     for number, layer in enumerate(cache.layers):
-        fixed.update(layer.keys, layer.values, number)
+        keys, values = (kept.repeat_interleave(rollouts, 0) for kept in (layer.keys, layer.values))
+        fixed.update(keys, values, number)
+        layer.keys, layer.values = layer.keys[:0], layer.values[:0]  # never two whole caches at once
     return prompt_BSD, fixed

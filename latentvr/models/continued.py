@@ -19,15 +19,16 @@ from latentvr.models.trainable import peft_config
 from latentvr.models.weights import CARD, load_weights, read_card
 
 
-def base_of(config: ModelConfig) -> ModelConfig | None:
+def base_of(config: ModelConfig, whole: bool = False) -> ModelConfig | None:
     """Find the backbone of adapters or token rows.
 
     Args:
         config: the recipe's section.
+        whole: also that of a checkpoint which holds the whole model.
 
     Returns:
         The same section with the path and revision of the backbone that a checkpoint's card names; None where
-        `config.path` is no checkpoint of ours, or one that holds the whole model.
+        `config.path` is no such checkpoint of ours.
 
     Raises:
         CheckpointError: the card is damaged.
@@ -36,9 +37,27 @@ def base_of(config: ModelConfig) -> ModelConfig | None:
     if not (folder / CARD).is_file():
         return None
     card = read_card(folder)
-    if card["weights"] == "language":
+    if card["weights"] == "language" and not whole:
         return None
     return replace(config, path=card["model"]["path"], revision=card["model"]["revision"])
+
+
+def lasting(config: ModelConfig, whole: bool) -> ModelConfig:
+    """Settings of the model that a new checkpoint needs: nothing whose weights it holds itself.
+
+    Args:
+        config: the recipe's section; `path` may be a checkpoint that went on training.
+        whole: whether the new checkpoint holds the whole model.
+
+    Returns:
+        The same section with the first model behind it that is no such checkpoint. A folder is named by its
+        full path, so that the working folder does not matter.
+    """
+    base = base_of(config, whole)
+    if base is not None:
+        return lasting(base, whole)
+    folder = Path(config.path)
+    return replace(config, path=str(folder.resolve())) if folder.is_dir() else config
 
 
 def require_method(folder: Path, reasoner: ReasonerConfig) -> None:

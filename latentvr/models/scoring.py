@@ -36,12 +36,14 @@ class Scoring:
         temperature: logits are divided by it.
         suppress: tokens that are never written get no probability.
         latents: give gradient to the predictions of latents.
+        deviations: give gradient to the deviations of a learned noise, which then have to enter the loss.
         regenerate: feed what the model predicts now, one latent after another, instead of what was recorded.
     """
 
     temperature: float = 1.0
     suppress: bool = True
     latents: bool = False
+    deviations: bool = False
     regenerate: bool = False
 
 
@@ -54,7 +56,8 @@ class Scores:
         entropies_L: entropy of the distributions they were taken from, in nats; no gradient.
         means_RD: what the model predicts at each latent that was fed in a completion, in float32; it has
             gradient only where `Scoring.latents` asks for it.
-        deviations: standard deviation (R, D) of a learned noise around these predictions, or None.
+        deviations: standard deviation (R, D) of a learned noise around these predictions, or None; it has
+            gradient only where `Scoring.deviations` asks for it.
     """
 
     log_probs_L: Tensor
@@ -88,6 +91,7 @@ def score(model: LatentModel, batch: Batch, stage: Stage, scoring: Scoring) -> S
     with torch.set_grad_enabled(scoring.latents and torch.is_grad_enabled()):
         predicting_RD = _predicting(hidden_BSD, batch, latents_written(model, batch))
         means_RD = model.reasoner.latent_inputs(predicting_RD).float()
+    with torch.set_grad_enabled(scoring.deviations and torch.is_grad_enabled()):
         deviations = model.reasoner.latent_deviations(predicting_RD)
     return Scores(log_probs_L, entropies_L, means_RD, None if deviations is None else deviations.float())
 

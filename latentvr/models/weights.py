@@ -44,16 +44,13 @@ _ONLY_ROWS_HEAD = "base_model.model.lm_head.trainable_tokens_delta"
 def save_weights(model: LatentModel, folder: Path, config: ModelConfig) -> None:
     """Write what was trained, the tokenizer and the card to `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
-    if isinstance(model.base, PeftModel):
-        kind = "lora"
+    kind = kind_of(model)
+    if kind == "lora":
         _save_adapters(model, folder)
-    elif any(p.requires_grad for p in model.backbone.language_model.parameters()):
-        kind = "language"
+    elif kind == "language":
         _save_language(model, folder)
-    else:
-        kind = "tokens"
-        if model.rows is not None:
-            _save_rows(model.rows, model, folder)
+    elif model.rows is not None:
+        _save_rows(model.rows, model, folder)
     modules = {k: v.contiguous() for k, v in model.extra.state_dict().items()}
     if modules:
         save_file(modules, folder / MODULES)
@@ -67,6 +64,14 @@ def save_weights(model: LatentModel, folder: Path, config: ModelConfig) -> None:
         "tokens": [token.text for token in model.reasoner.tokens()],
     }
     (folder / CARD).write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
+
+
+def kind_of(model: LatentModel) -> str:
+    """What a checkpoint of a model in training holds: `lora`, `language` (the whole model) or `tokens`."""
+    if isinstance(model.base, PeftModel):
+        return "lora"
+    trains = any(p.requires_grad for p in model.backbone.language_model.parameters())
+    return "language" if trains else "tokens"
 
 
 def _save_language(model: LatentModel, folder: Path) -> None:

@@ -5,6 +5,7 @@ Shape suffixes: B completions, the G of a group side by side; F reward functions
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -15,14 +16,17 @@ from latentvr.errors import UserError
 Scale = Literal["group", "batch", "none"]
 # Keeps a tiny spread from blowing up; small beside rewards of about 1.
 FLOOR = 1e-4
+# Completions or records that an error lists.
+SHOWN = 8
 
 
-def combined(rewards_BF: Tensor, weights_F: Tensor) -> Tensor:
+def combined(rewards_BF: Tensor, weights_F: Tensor, names: Sequence[str] | None = None) -> Tensor:
     """Add up each completion's rewards by their weights; those that do not apply are left out.
 
     Args:
         rewards_BF: rewards, shape (B, F); NaN where a function does not apply.
         weights_F: weight of each function, shape (F,).
+        names: ids of the B completions' records, for errors; None counts completions instead.
 
     Returns:
         One reward per completion, shape (B,).
@@ -38,13 +42,20 @@ def combined(rewards_BF: Tensor, weights_F: Tensor) -> Tensor:
         )
     nowhere = rewards_BF.isnan().all(dim=1)
     if bool(nowhere.any()):
-        rows = nowhere.nonzero().flatten().tolist()
         raise UserError(
             f"expected a number from at least one reward function for every completion, got none for "
-            f"completions {', '.join(map(str, rows[:8]))} ({len(rows)} in all), at the sum of rewards; fix: "
-            "add a reward that applies to all records"
+            f"{_listed(nowhere.nonzero().flatten().tolist(), names)}, at the sum of rewards; fix: add a "
+            "reward that applies to all records"
         )
     return (rewards_BF * weights_F.to(rewards_BF)).nansum(dim=1)
+
+
+def _listed(rows: list[int], names: Sequence[str] | None) -> str:
+    """Some of the completions, or of the records that they answer."""
+    if names is None:
+        return f"completions {', '.join(map(str, rows[:SHOWN]))} ({len(rows)} in all)"
+    records = list(dict.fromkeys(repr(names[row]) for row in rows))
+    return f"{len(rows)} completions of records {', '.join(records[:SHOWN])} ({len(records)} in all)"
 
 
 def spread(rewards: Tensor) -> Tensor:

@@ -47,24 +47,6 @@ class Penalty:
             )
 
 
-def surrogate(log_probs_BT: Tensor, old_BT: Tensor, advantages_B: Tensor, low: Bound, high: Bound) -> Tensor:
-    """Give the clipped surrogate -min(r A, clip(r, 1 - low, 1 + high) A) with r = exp(log_probs - old).
-
-    GRPO, arXiv 2402.03300, eq. 3; two bounds are DAPO's "clip higher", arXiv 2503.14476, sec. 3.1.
-
-    Args:
-        log_probs_BT: log-probabilities under the policy, shape (B, T), nats.
-        old_BT: those when the completions were sampled, shape (B, T), nats; no gradient.
-        advantages_B: advantages, shape (B,).
-        low: how far below 1 the ratio counts; a tensor of shape (B, T) gives columns their own.
-        high: how far above 1 the ratio counts; likewise.
-
-    Returns:
-        The loss of each token, shape (B, T).
-    """
-    return _clipped_loss(torch.exp(log_probs_BT - old_BT), advantages_B[:, None], low, high)
-
-
 def token_losses(
     log_probs_BT: Tensor,
     old_BT: Tensor,
@@ -73,14 +55,17 @@ def token_losses(
     high: Bound,
     penalty: Penalty | None = None,
 ) -> tuple[Tensor, Tensor | None]:
-    """Give the surrogate plus beta times the divergence (GRPO, arXiv 2402.03300, eq. 3).
+    """Give the clipped surrogate plus beta times the divergence.
+
+    The surrogate is -min(r A, clip(r, 1 - low, 1 + high) A) with r = exp(log_probs - old). GRPO, arXiv
+    2402.03300, eq. 3; two bounds are DAPO's "clip higher", arXiv 2503.14476, sec. 3.1.
 
     Args:
         log_probs_BT: log-probabilities under the policy, shape (B, T), nats.
         old_BT: those when the completions were sampled, shape (B, T), nats; no gradient.
         advantages_B: advantages, shape (B,).
-        low: as in `surrogate`.
-        high: as in `surrogate`.
+        low: how far below 1 the ratio counts; a tensor of shape (B, T) gives columns their own.
+        high: how far above 1 the ratio counts; likewise.
         penalty: the reference model's share; None where beta is 0.
 
     Returns:
@@ -104,8 +89,8 @@ def clipped(
         log_probs_BT: log-probabilities under the policy, shape (B, T), nats.
         old_BT: those when the completions were sampled, shape (B, T), nats.
         advantages_B: advantages, shape (B,).
-        low: as in `surrogate`.
-        high: as in `surrogate`.
+        low: as in `token_losses`.
+        high: as in `token_losses`.
 
     Returns:
         Below the range with a negative advantage, and above it with a positive one: bool, shape (B, T).

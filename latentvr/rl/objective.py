@@ -6,6 +6,7 @@ completions, D width.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -16,13 +17,14 @@ from torch import Tensor
 from latentvr.config.schema import RLConfig
 from latentvr.errors import RecipeError
 from latentvr.models.scoring import Scores
-from latentvr.rl.latent_likelihood import gaussian, vmf, vmf_kl
+from latentvr.rl.latent_likelihood import gaussian, gaussian_kl, vmf, vmf_kl
 from latentvr.rl.losses import Bound, Penalty, clipped, reduced, token_losses
 from latentvr.rl.replay import columns
 
-#: Bound of the log ratio of two densities of a latent, in nats. A density of a thousand dimensions has ratios
-#: that no float holds; beyond this one, which every clip range is far inside, a latent gives no gradient.
-LARGEST_LOG_RATIO = 10.0
+#: Largest ratio of two densities of a latent; beyond it a latent gives no gradient, as with a dual clip
+#: (arXiv 1912.09729). A density of a thousand dimensions has ratios that no float holds, and with a negative
+#: advantage the clip range alone does not bound them.
+LARGEST_RATIO = 3.0
 
 
 @dataclass(frozen=True)
@@ -32,10 +34,12 @@ class Likelihoods:
     Attributes:
         log_probs_BT: of chosen tokens and, where latents are actions, of latents; 0 in other columns.
         means_RD: predictions of the latents.
+        deviations: learned standard deviations (R, D) around them, or None.
     """
 
     log_probs_BT: Tensor
     means_RD: Tensor
+    deviations: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -96,7 +100,7 @@ def likelihoods(scores: Scores, batch: Mapping[str, Any], rl: RLConfig) -> Likel
     if rl.latent_ratio != "none":
         latent_R = batch["latent"][batch["slot"]]
         log_probs_BT = log_probs_BT + columns(_densities(scores, batch, rl)[latent_R], batch["latent"])
-    return Likelihoods(log_probs_BT, scores.means_RD)
+    return Likelihoods(log_probs_BT, scores.means_RD, scores.deviations)
 
 
 def _densities(scores: Scores, batch: Mapping[str, Any], rl: RLConfig) -> Tensor:
@@ -139,7 +143,7 @@ def objective(
     mask_BT, advantages_B = actions(batch, rl), batch["advantages"]
     old_BT = now.log_probs_BT.detach() if old is None else old.log_probs_BT
     if rl.latent_ratio != "none":
-        now = replace(now, log_probs_BT=_near(now.log_probs_BT, old_BT, batch["latent"]))
+        now = replace(now, log_probs_BT=_bounded(now.log_probs_BT, old_BT, batch["latent"]))
     low, high = _bounds(batch, rl)
     penalty = None if reference is None else _penalty(now, reference, batch, rl)
     losses_BT, kl_BT = token_losses(now.log_probs_BT, old_BT, advantages_B, low, high, penalty)
@@ -177,10 +181,10 @@ def drift(now: Likelihoods, batch: Mapping[str, Any]) -> Tensor:
     return apart_R / norm_R.clamp(min=torch.finfo(torch.float32).tiny)
 
 
-def _near(log_probs_BT: Tensor, other_BT: Tensor, latent_BT: Tensor) -> Tensor:
-    """Log-densities of latents within `LARGEST_LOG_RATIO` of others; those of tokens as they are."""
-    apart_BT = (log_probs_BT - other_BT).clamp(-LARGEST_LOG_RATIO, LARGEST_LOG_RATIO)
-    return torch.where(latent_BT, other_BT + apart_BT, log_probs_BT)
+def _bounded(log_probs_BT: Tensor, old_BT: Tensor, latent_BT: Tensor) -> Tensor:
+    """Log-densities of latents at most `LARGEST_RATIO` times the old ones; those of tokens as they are."""
+    apart_BT = (log_probs_BT - old_BT).clamp(max=math.log(LARGEST_RATIO))
+    return torch.where(latent_BT, old_BT + apart_BT, log_probs_BT)
 
 
 def _bounds(batch: Mapping[str, Any], rl: RLConfig) -> tuple[Bound, Bound]:
@@ -193,20 +197,25 @@ def _bounds(batch: Mapping[str, Any], rl: RLConfig) -> tuple[Bound, Bound]:
 
 
 def _penalty(now: Likelihoods, reference: Likelihoods, batch: Mapping[str, Any], rl: RLConfig) -> Penalty:
-    """Divergence from the reference: estimated from tokens, exact between directions of latents."""
+    """Divergence from the reference: estimated from tokens, exact between densities of latents."""
     exact_BT = None
-    if rl.latent_ratio == "vmf":
-        latent_R = batch["latent"][batch["slot"]]
-        apart_R = vmf_kl(now.means_RD, reference.means_RD, rl.latent_kappa)
-        exact_BT = columns(apart_R[latent_R], batch["latent"])
-    reference_BT = reference.log_probs_BT
     if rl.latent_ratio != "none":
-        reference_BT = _near(reference_BT, now.log_probs_BT, batch["latent"])
+        latent_R = batch["latent"][batch["slot"]]
+        exact_BT = columns(_apart(now, reference, rl)[latent_R], batch["latent"])
     return Penalty(
         rl.beta,
-        reference_BT,
+        reference.log_probs_BT,
         rl.kl,
         rl.use_bias_correction_kl,
         None if exact_BT is None else batch["latent"],
         exact_BT,
     )
+
+
+def _apart(now: Likelihoods, reference: Likelihoods, rl: RLConfig) -> Tensor:
+    """Divergence of the latents' densities (R,), in nats."""
+    if rl.latent_ratio == "vmf":
+        return vmf_kl(now.means_RD, reference.means_RD, rl.latent_kappa)
+    if now.deviations is None or reference.deviations is None or rl.latent_ratio == "gaussian":
+        return gaussian_kl(now.means_RD, reference.means_RD, rl.latent_sigma)
+    return gaussian_kl(now.means_RD, reference.means_RD, now.deviations, reference.deviations)

@@ -69,6 +69,8 @@ def save_round(made: Round, folder: Path, rank: int) -> None:
         for number, entry in enumerate(entries):
             tensors[f"{kind}.{number}.log_probs"] = entry.log_probs_BT
             tensors[f"{kind}.{number}.means"] = entry.means_RD
+            if entry.deviations is not None:
+                tensors[f"{kind}.{number}.deviations"] = entry.deviations
     for number, rollout in enumerate(made.rollouts):
         tensors[f"rollout.{number}.fed"] = rollout.fed
         tensors[f"rollout.{number}.prompt_latents"] = rollout.prompt_latents
@@ -142,7 +144,11 @@ def load_round(folder: Path, rank: int, samples: list[EncodedSample], device: to
         tensors = load_file(file, device=str(device))
         likelihoods = {
             kind: [
-                Likelihoods(tensors[f"{kind}.{n}.log_probs"], tensors[f"{kind}.{n}.means"])
+                Likelihoods(
+                    tensors[f"{kind}.{n}.log_probs"],
+                    tensors[f"{kind}.{n}.means"],
+                    tensors.get(f"{kind}.{n}.deviations"),
+                )
                 for n in range(facts[kind])
             ]
             for kind in ("old", "reference")

@@ -163,19 +163,6 @@ def round_tally(
     return tally
 
 
-def round_figures(
-    rollouts: Sequence[Rollout],
-    rewards_BF: Tensor,
-    names: Sequence[str],
-    combined_B: Tensor,
-    group: int,
-    has_spans: bool,
-    closing_id: int | None = None,
-) -> dict[str, float]:
-    """Figures of a round on a single rank; arguments as `round_tally` takes them."""
-    return round_tally(rollouts, rewards_BF, names, combined_B, group, has_spans, closing_id).figures()
-
-
 def unclosed(rollout: Rollout, closing_id: int) -> bool:
     """Whether a completion opened a latent span and did not close it before the next one, or at all.
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import get_peft_model
+from peft import inject_adapter_in_model
 
 from latentvr.attention.roles import Role
 from latentvr.config.load import Resolved
@@ -171,7 +171,8 @@ def parameters(stock: Any, recipe: Recipe, reasoner: LatentReasoner) -> Sizes:
     language = {id(p): p.numel() for p in stock.model.language_model.parameters()}
     language.update({id(p): p.numel() for p in stock.lm_head.parameters()})
     with torch.device("meta"):
-        adapted = get_peft_model(stock, peft_config(recipe.model.lora))
+        # Without PEFT's wrapper, which asks transformers for a property that is going to be removed.
+        adapted = inject_adapter_in_model(peft_config(recipe.model.lora), stock)
     lora = sum(p.numel() for name, p in adapted.named_parameters() if "lora_" in name)
     whole = sum(language.values())
     return Sizes(

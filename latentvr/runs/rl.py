@@ -12,7 +12,7 @@ from latentvr.attention.visibility import preset
 from latentvr.config.load import Resolved
 from latentvr.config.schema import Recipe
 from latentvr.data.record import Source
-from latentvr.errors import Interrupted, RecordError
+from latentvr.errors import Interrupted
 from latentvr.evaluation.prompts import encoder_for
 from latentvr.models.latent_model import LatentModel
 from latentvr.models.trainable import count_parameters, set_trainable
@@ -23,11 +23,11 @@ from latentvr.rl.prompts import RoundPrompts
 from latentvr.rl.rewards.call import Rewards
 from latentvr.rl.rewards.registry import resolve
 from latentvr.rl.rounds import rounds
-from latentvr.runs.folder import fingerprint, open_folder, require_place, write_manifest
+from latentvr.runs.folder import open_folder, require_place, write_manifest
 from latentvr.runs.processes import join_processes
 from latentvr.runs.rl_report import write_rl_report
-from latentvr.runs.sft import Validation, build_model, finish, require_device, start_from, validates
-from latentvr.runs.sources import open_split
+from latentvr.runs.sft import Validation, build_model, facts, finish, require_device, start_from, validates
+from latentvr.runs.sources import open_split, open_training
 from latentvr.trainers import checkpoint
 from latentvr.trainers.grpo import GRPOTrainer
 from latentvr.trainers.metrics_file import MetricsFile
@@ -67,7 +67,10 @@ def train(resolved: Resolved, resume: bool = False) -> Path:
     folder = Path(recipe.train.output_dir)
     newest = checkpoint.latest(folder / "checkpoints") if resume else None
     begin = 0 if newest is None else checkpoint.step_of(newest)
-    source = open_prompts(recipe)
+    if newest is not None:
+        checkpoint.require_stage(newest, [STAGE])
+    source = open_training(recipe.data)
+    rewards.require(source)
     model = build_model(recipe)
     prompts = build_prompts(model, source, recipe)
     if main:
@@ -89,42 +92,12 @@ def train(resolved: Resolved, resume: bool = False) -> Path:
     return folder / "checkpoints" / name
 
 
-def open_prompts(recipe: Recipe) -> Source:
-    """Open the training records, whose answers the rewards alone see.
-
-    Args:
-        recipe: all settings.
-
-    Returns:
-        The source.
-
-    Raises:
-        RecordError: there are none.
-    """
-    source = open_split(recipe.data, "train")
-    if not source.records:
-        raise RecordError(
-            f"expected at least one training record, got none, at data.train={recipe.data.train}; "
-            "fix: check data.tasks and the file"
-        )
-    return source
-
-
 def build_prompts(model: LatentModel, source: Source, recipe: Recipe) -> RoundPrompts:
     """Prepare the prompts; records that no prompt can be made of are refused at once."""
     encoder = encoder_for(model, recipe.data.max_length)
     for record in source.records:
-        encoder.require(record, source.where(record))
+        encoder.require(record, source.where(record), with_answer=False)
     return RoundPrompts(model, source, encoder, recipe.data.feature_cache == "memory")
-
-
-def facts(recipe: Recipe, source: Source, model: LatentModel) -> dict[str, object]:
-    """What the manifest says of a run."""
-    return {
-        "seed": recipe.train.seed,
-        "data": {"records": len(source.records), "sha256": fingerprint(source)},
-        "attention": model.backbone.kernel,
-    }
 
 
 def stage_run(recipe: Recipe, prompts: int, ranks: int = 1) -> StageRun:

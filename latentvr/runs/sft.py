@@ -15,7 +15,7 @@ from latentvr.config.load import Resolved
 from latentvr.config.schema import Recipe, StageConfig
 from latentvr.data.dataset import EncodedDataset
 from latentvr.data.record import Source
-from latentvr.errors import CheckpointError, Interrupted, RecipeError, RecordError
+from latentvr.errors import CheckpointError, Interrupted, RecipeError
 from latentvr.evaluation.evaluate import accuracy, answer_all
 from latentvr.evaluation.prompts import Prompts, encoder_for
 from latentvr.models.features import cache_features
@@ -27,7 +27,7 @@ from latentvr.reasoners.base import Stage
 from latentvr.runs.inference import find_checkpoint
 from latentvr.runs.folder import fingerprint, open_folder, require_place, write_manifest
 from latentvr.runs.processes import join_processes, warn_of_repeats
-from latentvr.runs.sources import open_split
+from latentvr.runs.sources import open_split, open_training
 from latentvr.trainers import checkpoint
 from latentvr.trainers.metrics_file import MetricsFile
 from latentvr.trainers.sft import SFTTrainer
@@ -86,18 +86,15 @@ def train(resolved: Resolved, resume: bool = False) -> Path:
     checkpoints = Path(recipe.train.output_dir) / "checkpoints"
     newest = checkpoint.latest(checkpoints) if resume else None
     begin = 0 if newest is None else checkpoint.step_of(newest)
+    if newest is not None:
+        checkpoint.require_stage(newest, list(recipe.stages))
     if resume:
         log.info("resuming after step %d of %s", begin, recipe.train.output_dir)
     model, data = build_model_and_data(recipe)
     folder = Path(recipe.train.output_dir)
-    facts = {
-        "seed": recipe.train.seed,
-        "data": {"records": len(data), "sha256": fingerprint(data.source)},
-        "attention": model.backbone.kernel,
-    }
     if main:
         open_folder(resolved)
-        write_manifest(folder, facts, begin)
+        write_manifest(folder, facts(recipe, data.source, model), begin)
         MetricsFile(folder / "metrics.jsonl").rewind(begin)
     runs = stage_runs(recipe, len(data), processes.num_processes)
     warn_of_repeats(recipe, len(data), processes)
@@ -111,6 +108,15 @@ def train(resolved: Resolved, resume: bool = False) -> Path:
     if main:
         finish(checkpoints, runs[-1], name)
     return checkpoints / name
+
+
+def facts(recipe: Recipe, source: Source, model: LatentModel) -> dict[str, object]:
+    """What the manifest says of a run beside versions and machine."""
+    return {
+        "seed": recipe.train.seed,
+        "data": {"records": len(source.records), "sha256": fingerprint(source)},
+        "attention": model.backbone.kernel,
+    }
 
 
 def finish(checkpoints: Path, run: StageRun, name: str) -> Path:
@@ -153,12 +159,7 @@ def build_model_and_data(recipe: Recipe) -> tuple[LatentModel, EncodedDataset]:
     Raises:
         RecordError: there are no records.
     """
-    source = open_split(recipe.data, "train")
-    if not source.records:
-        raise RecordError(
-            f"expected at least one training record, got none, at data.train={recipe.data.train}; "
-            "fix: check data.tasks and the file"
-        )
+    source = open_training(recipe.data)
     model = build_model(recipe)
     encoder = encoder_for(model, recipe.data.max_length)
     for record in source.records:  # at once, and not when its turn comes

@@ -8,7 +8,7 @@ from latentvr.config.schema import DataConfig
 from latentvr.data import toy
 from latentvr.data.readers import open_source
 from latentvr.data.record import Source
-from latentvr.errors import RecipeError
+from latentvr.errors import RecipeError, RecordError
 
 
 def open_split(config: DataConfig, split: str) -> Source:
@@ -36,3 +36,24 @@ def open_split(config: DataConfig, split: str) -> Source:
         )
     root = Path(config.image_root) if config.image_root else None
     return open_source(Path(path), root, split=split, tasks=config.tasks, limit=config.limit)
+
+
+def open_training(config: DataConfig) -> Source:
+    """Open the training records.
+
+    Args:
+        config: the recipe's section.
+
+    Returns:
+        The records and their images.
+
+    Raises:
+        RecordError: there are none, or the data are wrong.
+    """
+    source = open_split(config, "train")
+    if not source.records:
+        raise RecordError(
+            f"expected at least one training record, got none, at data.train={config.train}; "
+            "fix: check data.tasks and the file"
+        )
+    return source

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,9 @@ from transformers.trainer_callback import PrinterCallback
 
 from latentvr.config.schema import Recipe
 from latentvr.errors import CheckpointError, SaveError
+from latentvr.models.continued import lasting
 from latentvr.models.latent_model import LatentModel
-from latentvr.models.weights import load_weights, save_weights
+from latentvr.models.weights import kind_of, load_weights, save_weights
 from latentvr.trainers import checkpoint
 from latentvr.trainers.finite import Window, require_finite
 from latentvr.trainers.flow import RunFlow
@@ -81,7 +83,7 @@ class StageTrainer(Trainer):
         self.loss_is_scaled_for_ga = True
         self.model_accepts_loss_kwargs = True
 
-    def _begin(self, order: EpochOrder, per_epoch: int) -> None:
+    def _begin(self, order: EpochOrder, per_epoch: int | Fraction) -> None:
         """Add the callbacks: `order` is told of each epoch, which has `per_epoch` optimiser steps."""
         recipe, run = self.recipe, self.run
         self.add_callback(RunFlow(order, recipe, run, self.stop, per_epoch, self._validate is not None))
@@ -210,7 +212,8 @@ class StageTrainer(Trainer):
 
     def _fill(self, aside: Path) -> None:
         """Write what the main process alone writes."""
-        save_weights(self.latent_model, aside, self.recipe.model)
+        model = self.latent_model
+        save_weights(model, aside, lasting(self.recipe.model, kind_of(model) == "language"))
         save_optimizer(aside, self.optimizer, self.lr_scheduler, self._scaler)
         self.state.save_to_json(str(aside / "trainer_state.json"))
         done = self.state.global_step >= self.run.steps

@@ -11,7 +11,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -169,9 +169,27 @@ def read_state(folder: Path) -> dict[str, Any]:
         CheckpointError: the file is of another kind, although the listing fits it.
     """
     state = _json(folder / STATE)
-    if not isinstance(state, dict) or not {"stage", "step", "done", "processes"} <= set(state):
+    if not isinstance(state, dict) or not {"stage", "name", "step", "done", "processes"} <= set(state):
         raise unreadable(folder / STATE)
     return state
+
+
+def require_stage(folder: Path, names: Collection[str]) -> None:
+    """Refuse to go on from a checkpoint of another kind of training.
+
+    Args:
+        folder: a verified checkpoint.
+        names: stages of the run that is to go on.
+
+    Raises:
+        CheckpointError: the checkpoint was written in another stage.
+    """
+    name = read_state(folder)["name"]
+    if name not in names:
+        raise CheckpointError(
+            f"expected a checkpoint of stage {' or '.join(names)}, got one of {name!r}, at {str(folder)!r}; "
+            "fix: resume with the command that began the run, or give another train.output_dir"
+        )
 
 
 def unreadable(file: Path) -> CheckpointError:

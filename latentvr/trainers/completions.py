@@ -11,23 +11,32 @@ from latentvr.rl.round import Round
 
 
 def completion_rows(
-    made: Round, records: Sequence[Record], names: Sequence[str], tokenizer: Any, many: int, step: int
+    made: Round,
+    records: Sequence[Record],
+    names: Sequence[str],
+    tokenizer: Any,
+    many: int,
+    step: int,
+    group: int,
 ) -> list[dict[str, Any]]:
-    """Describe the first completions of a round.
+    """Describe some completions of a round: the first of each group, then the second of each, and so on.
 
     Args:
         made: the round.
         records: of its completions.
         names: of the reward functions.
         tokenizer: turns ids into text; special tokens are kept.
-        many: how many.
+        many: how many, at most.
         step: optimiser step of the run.
+        group: completions per prompt, side by side.
 
     Returns:
-        A row per completion; a reward that does not apply is null.
+        A row per completion, in that order; a reward that does not apply is null.
     """
     rows = []
-    for i, (record, rollout) in enumerate(zip(records[:many], made.rollouts, strict=False)):
+    places = [place for first in range(group) for place in range(first, len(records), group)]
+    for i in places[:many]:
+        record, rollout = records[i], made.rollouts[i]
         values = made.rewards_BF[i].tolist()
         rows.append(
             {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import Any
 
 import torch
@@ -18,7 +19,13 @@ class RunFlow(TrainerCallback):
     """Decides for one stage, in the run's own terms."""
 
     def __init__(
-        self, order: EpochOrder, recipe: Recipe, run: Any, stop: StopRequest, per_epoch: int, validates: bool
+        self,
+        order: EpochOrder,
+        recipe: Recipe,
+        run: Any,
+        stop: StopRequest,
+        per_epoch: int | Fraction,
+        validates: bool,
     ) -> None:
         self.order = order
         self.recipe = recipe
@@ -39,16 +46,13 @@ class RunFlow(TrainerCallback):
     ) -> TrainerControl:
         """Log, save, validate or stop after an optimiser step."""
         step, train = state.global_step, self.recipe.train
-        epoch_ends = step % self.per_epoch == 0
         stage_ends = step >= self.run.steps
         if step % self.recipe.log.every == 0 or stage_ends:
             control.should_log = True
-        every = train.save_steps or self.per_epoch
-        control.should_save = step % every == 0 or stage_ends
-        if self.run.last and self.validates and train.validate_epochs:
-            due = epoch_ends and (step // self.per_epoch) % train.validate_epochs == 0
-            if due or stage_ends:
-                control.should_evaluate = control.should_save = True
+        control.should_save = _crosses(step, train.save_steps or self.per_epoch) or stage_ends
+        validates = self.run.last and self.validates and train.validate_epochs
+        if validates and (_crosses(step, self.per_epoch * train.validate_epochs) or stage_ends):
+            control.should_evaluate = control.should_save = True
         if self._stop_asked(args):
             control.should_save = control.should_training_stop = True
         return control
@@ -71,3 +75,8 @@ class RunFlow(TrainerCallback):
             if asked and self.stop.exit_code is None:
                 self.stop.exit_code = 143
         return asked
+
+
+def _crosses(step: int, every: int | Fraction) -> bool:
+    """Whether a multiple of `every` is reached at a step, or lies between it and the step before."""
+    return step // every > (step - 1) // every

@@ -10,6 +10,7 @@ import json
 import logging
 import time
 from collections.abc import Callable, Iterator
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -19,16 +20,17 @@ from torch.utils.data import Dataset, SequentialSampler
 
 from latentvr.config.rl_rules import buffer_passes
 from latentvr.config.schema import Recipe
+from latentvr.decoding.rollout import Rollout
 from latentvr.evaluation.evaluate import on_device
 from latentvr.models.latent_model import LatentModel
 from latentvr.models.scoring import Scores, Scoring
 from latentvr.rl.health import Watchman, flags_for
-from latentvr.rl.objective import Averaging, Likelihoods, actions, drift, likelihoods, objective
+from latentvr.rl.objective import Averaging, Likelihoods, likelihoods, objective
 from latentvr.rl.prompts import RoundPrompts
 from latentvr.rl.replay import replay_batch
 from latentvr.rl.rewards.call import Rewards
 from latentvr.rl.round import Round, load_round, save_round, saved_places
-from latentvr.rl.round_figures import Tally, round_tally
+from latentvr.trainers import checkpoint
 from latentvr.trainers.base import StageTrainer
 from latentvr.trainers.completions import completion_rows
 from latentvr.trainers.finite import Window
@@ -38,6 +40,7 @@ from latentvr.trainers.reference import Reference
 from latentvr.trainers.rollouts import RoundMaker
 from latentvr.trainers.signals import StopRequest
 from latentvr.trainers.stage import StageRun
+from latentvr.trainers.step_figures import StepFigures
 
 log = logging.getLogger(__name__)
 WATCH = "watch.json"
@@ -95,20 +98,17 @@ class GRPOTrainer(StageTrainer):
         self._maker = RoundMaker(model, recipe, run.stage, prompts, rewards, self.accelerator)
         self._passes, self._updates = buffer_passes(recipe), self._maker.layout.updates
         self._round: Round | None = None
-        self._tally = Tally()
-        self._round_tally = Tally()
-        self._seconds: dict[str, float] = {}
-        self._spans = model.reasoner.span()
+        self._step_figures = StepFigures(model, rewards.names, self.rl.num_generations, self.accelerator)
         self._watchman = Watchman(self.rl.health_steps, flags_for(str(recipe.model.dtype)))
         self._samples = MetricsFile(folder / "completions.jsonl")
         per_epoch = self.updates_per_epoch
         self._begin(EpochOrder(0, train.seed, run.index), per_epoch)
 
     @property
-    def updates_per_epoch(self) -> int:
-        """Optimiser steps in one pass over the prompts, the last round whole."""
+    def updates_per_epoch(self) -> Fraction:
+        """Optimiser steps in one pass over the prompts; a round may hold prompts of two passes."""
         prompts = len(self._maker.prompts.source.records)
-        return -(-prompts // self._maker.layout.prompts) * self._updates
+        return Fraction(prompts * self._updates, self._maker.layout.prompts)
 
     def _get_train_sampler(self, *_: Any) -> SequentialSampler:
         return SequentialSampler(self.train_dataset)  # type: ignore[arg-type]
@@ -127,54 +127,54 @@ class GRPOTrainer(StageTrainer):
         numbers = range(first, first + num_batches)
         micros = [self._micro(self._round, n, self._regenerates) for n in numbers]
         self._window = Window([micro["sample_ids"] for micro in micros], weights={"policy": 1.0})
-        self._tally = Tally()
-        self._update_began = time.perf_counter()
+        self._step_figures.begin_step()
         return micros, None
 
     def _new_round(self, number: int) -> Round:
         """Write, judge and score the completions of a round."""
         made = self._maker.round(number)
-        self._count(made)
+        self._step_figures.count_round(made)
         begin = time.perf_counter()
-        passes = range(self._passes)
-        micros = [self._micro(made, n, self._regenerates) for n in passes]
-        counted = sum(actions(micro, self.rl).sum() for micro in micros)
-        made.items = self.accelerator.reduce(torch.as_tensor(counted).float(), "sum")
+        counted = torch.tensor(float(self._counted(made)), device=self.accelerator.device)
+        made.items = self.accelerator.reduce(counted, "sum")
         if self._updates > 1:
-            made.old = [self._scored(micro, self._regenerates) for micro in micros]
+            made.old = [self._scored(made, n, self._regenerates) for n in range(self._passes)]
         if self._reference is not None:
             own = self.rl.reference_latents == "own"
             with self._reference.in_place():
-                made.reference = [self._scored(self._micro(made, n, own), own) for n in passes]
-        self._seconds = {**self._maker.seconds, "time/replay": time.perf_counter() - begin}
+                made.reference = [self._scored(made, n, own) for n in range(self._passes)]
+        self._step_figures.seconds = {**self._maker.seconds, "time/replay": time.perf_counter() - begin}
         return made
 
-    def _count(self, made: Round) -> None:
-        """Count the figures of a round over all processes."""
-        closing = None if self._spans is None else self.latent_model.token_ids[self._spans.end[-1]]
-        names, group = self._maker.rewards.names, self.rl.num_generations
-        spans = self._spans is not None
-        tally = round_tally(made.rollouts, made.rewards_BF, names, made.combined_B, group, spans, closing)
-        self._round_tally = self._merged(tally)
+    def _counted(self, made: Round) -> int:
+        """Tokens and latents of a round that count, on this process."""
+        latents = self.rl.latent_ratio != "none"
+        counted = [rollout for rollout in made.rollouts if self._counts(rollout)]
+        fed = sum(len(span) for rollout in counted for span in rollout.spans) if latents else 0
+        return sum(map(sum, (rollout.sampled for rollout in counted))) + fed
+
+    def _counts(self, rollout: Rollout) -> bool:
+        """Whether a completion gives loss."""
+        return not (self.rl.mask_truncated and rollout.finish == "length")
 
     def _micro(self, made: Round, number: int, regenerate: bool = False) -> dict[str, Any]:
-        """Micro-batch of a round, on the model's device; regenerated latents need rows of their own."""
+        """Micro-batch of a round; regenerated latents need rows of their own."""
         size = self.recipe.train.batch_size
         part = slice(number * size, (number + 1) * size)
         rollouts = made.rollouts[part]
         share = self.rl.share_prompts and not regenerate
         micro = replay_batch(self.latent_model, made.samples[part], rollouts, share=share)
-        counts = [not (self.rl.mask_truncated and rollout.finish == "length") for rollout in rollouts]
-        micro["counts"] = torch.tensor(counts)
+        micro["counts"] = torch.tensor([self._counts(rollout) for rollout in rollouts])
         micro["advantages"] = made.advantages_B[part]
         sampled = [p for r in rollouts for p, mine in zip(r.log_probs, r.sampled, strict=True) if mine]
         micro["sampled_log_probs"] = torch.tensor(sampled)
         micro["number"] = number
-        return on_device(micro, self.latent_model)
+        return micro
 
     @torch.no_grad()
-    def _scored(self, micro: dict[str, Any], regenerate: bool) -> Likelihoods:
-        """Likelihoods without gradient, in one forward pass."""
+    def _scored(self, made: Round, number: int, regenerate: bool) -> Likelihoods:
+        """Likelihoods of a micro-batch without gradient, in one forward pass."""
+        micro = on_device(self._micro(made, number, regenerate), self.latent_model)
         self.latent_model.train()  # as in the update, where activations are recomputed in training mode alone
         asked = self._scoring(regenerate)
         scores: Scores = self.latent_model(batch=micro, stage=self.run.stage, scoring=asked)
@@ -186,8 +186,10 @@ class GRPOTrainer(StageTrainer):
 
     def _scoring(self, regenerate: bool) -> Scoring:
         """What is asked of a forward pass."""
-        latents = self.rl.latent_ratio != "none"
-        return Scoring(self.rl.temperature, self.recipe.decode.suppress, latents, regenerate)
+        ratio = self.rl.latent_ratio
+        return Scoring(
+            self.rl.temperature, self.recipe.decode.suppress, ratio != "none", ratio == "learned", regenerate
+        )
 
     # --- loss
 
@@ -215,45 +217,18 @@ class GRPOTrainer(StageTrainer):
         reference = made.reference[number] if made.reference else None
         found = objective(now, old, reference, inputs, self.rl, averaging)
         self._window.terms.append({"policy": found.loss.detach()})
-        for name, values in found.values.items():
-            self._tally.add(name, values)
-        self._note(made, scores, now, inputs)
+        self._step_figures.add(found.values)
+        fresh = self.state.global_step % self._updates == 0
+        self._step_figures.count_micro(made, scores, now, inputs, fresh)
         return (found.loss, scores) if return_outputs else found.loss
-
-    def _note(self, made: Round, scores: Scores, now: Likelihoods, inputs: dict[str, Any]) -> None:
-        """Count what is logged beside the loss."""
-        counts_L = inputs["counts"].unsqueeze(1).expand_as(inputs["chosen"])[inputs["chosen"]]
-        self._tally.add("entropy", scores.entropies_L[counts_L])
-        if self._spans is not None:
-            self._tally.add("latent_drift", drift(now, inputs))
-        if self.state.global_step % self._updates == 0:
-            # No update since the rollouts: replay and sampling are to agree.
-            gap_L = (scores.log_probs_L.detach() - inputs["sampled_log_probs"]).abs()
-            made.gap = max([made.gap, *gap_L.tolist()])
 
     # --- logs
 
-    def _merged(self, tally: Tally) -> Tally:
-        """A tally over all processes."""
-        if self.accelerator.num_processes == 1:
-            return tally
-        parts = self.accelerator.gather(tally.to_tensor()[None].to(self.accelerator.device))
-        out = Tally()
-        for part in parts.cpu():
-            out.merge(Tally.from_tensor(tally.parts, part))
-        return out
-
     def _figures(self) -> dict[str, float]:
         """Loss, rewards and health of the logged optimiser step."""
-        seconds = {**self._seconds, "time/update": time.perf_counter() - self._update_began}
         assert self._round is not None  # noqa: S101 - a step was made
-        self._tally.add("replay_gap", torch.tensor([self._round.gap]))
-        step = self._merged(self._tally)
-        figures = {"loss": float(self.accelerator.reduce(self._window.means()["policy"], "mean"))}
-        figures.update(self._round_tally.figures())
-        figures.update(step.figures())
-        figures["replay_gap"] = step.parts["replay_gap"].high
-        return {**figures, **seconds}
+        loss = float(self.accelerator.reduce(self._window.means()["policy"], "mean"))
+        return {"loss": loss, **self._step_figures.of(self._round)}
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Log as every trainer does; look at the health of the run and keep some completions."""
@@ -268,13 +243,13 @@ class GRPOTrainer(StageTrainer):
             records = self._maker.prompts.records(self._round.places)
             tokenizer = self.latent_model.processor.tokenizer
             names, many = self._maker.rewards.names, self.rl.log_completions
-            for entry in completion_rows(self._round, records, names, tokenizer, many, step):
+            group = self.rl.num_generations
+            for entry in completion_rows(self._round, records, names, tokenizer, many, step, group):
                 self._samples.append(entry)
 
     @property
     def _epoch(self) -> float:
-        step: int = self.state.global_step
-        return step / self.updates_per_epoch
+        return float(self.state.global_step / self.updates_per_epoch)
 
     # --- checkpoints
 
@@ -300,10 +275,13 @@ class GRPOTrainer(StageTrainer):
         Raises:
             CheckpointError: a file of it is damaged.
         """
-        self._watchman.load(json.loads((folder / WATCH).read_text(encoding="utf-8")))
+        try:
+            self._watchman.load(json.loads((folder / WATCH).read_text(encoding="utf-8")))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise checkpoint.unreadable(folder / WATCH) from error
         rank = self.args.process_index
         places = saved_places(folder, rank)
         if places is not None:
             samples = self._maker.prompts.samples(places)
             self._round = load_round(folder, rank, samples, self.latent_model.backbone.device)
-            self._count(self._round)
+            self._step_figures.count_round(self._round)

@@ -98,7 +98,8 @@ class RoundMaker:
             rewards_BF = self.rewards(self._context(each, per_completion, rollouts))
         judged = time.perf_counter()
         self.seconds = {"time/rollout": written - begin, "time/reward": judged - written}
-        combined_B = combined(rewards_BF, self.rewards.weights_F)
+        names = [record.id for record in self.prompts.records(each)]
+        combined_B = combined(rewards_BF, self.rewards.weights_F, names)
         gained_B = advantages(combined_B, group, self.recipe.rl.scale_rewards, self._spread(combined_B))
         return Round(
             number, each, per_completion, rollouts, rewards_BF, combined_B, gained_B, torch.tensor(0.0)

@@ -17,8 +17,9 @@ from latentvr.models.trainable import set_trainable
 from latentvr.rl.rewards.call import Rewards
 from latentvr.rl.rewards.registry import resolve
 from latentvr.runs.processes import join_processes
-from latentvr.runs.rl import build_prompts, open_prompts, stage_run, train
+from latentvr.runs.rl import build_prompts, stage_run, train
 from latentvr.runs.sft import build_model
+from latentvr.runs.sources import open_training
 from latentvr.trainers.grpo import GRPOTrainer
 from latentvr.trainers.reference import Reference
 from latentvr.trainers.signals import StopRequest
@@ -37,7 +38,7 @@ def trained_apart(recipe: str, folder: Path, overrides: list[str]) -> None:
     """Train without a run folder; write this process's weights to `folder/rank-N.safetensors`."""
     settings = load(Path(recipe), overrides).recipe
     processes = join_processes(settings)
-    source = open_prompts(settings)
+    source = open_training(settings.data)
     model: LatentModel = build_model(settings)
     prompts = build_prompts(model, source, settings)
     run = stage_run(settings, len(source.records), processes.num_processes)

@@ -19,6 +19,7 @@ REWARDS = [
     "rl.rewards=[accuracy, format, varied]",
     "rl.reward_file=tests/e2e/rl_rewards.py",
     "rl.trust_reward_file=true",
+    "rl.log_completions=8",
 ]
 LOGGED = {
     "step", "stage", "epoch", "loss", "grad_norm", "learning_rate", "reward", "reward_std",
@@ -119,15 +120,17 @@ def test_every_method_trains_and_logs_all_figures(method: str, run: Run) -> None
 def test_completions_are_written_with_their_rewards(method: str, run: Run) -> None:
     folder, steps = run(method)
     written = rows(folder, "completions.jsonl")
-    assert [row["step"] for row in written] == [1] * 4 + [2] * 4 + [3] * 4
+    assert [row["step"] for row in written] == [1] * 8 + [2] * 8 + [3] * 8
     for row in written:
         assert list(row) == COMPLETION
         assert row["reward"] == pytest.approx(sum(row["rewards"].values()), abs=1e-6)
     assert len({row["completion"] for row in written}) > 4
     for number in range(3):
-        group = written[4 * number : 4 * number + 4]
-        assert len({row["id"] for row in group}) == 1
-        assert sum(row["advantage"] for row in group) == pytest.approx(0, abs=1e-5)
+        made = written[8 * number : 8 * number + 8]  # of two prompts in turn
+        assert made[0]["id"] != made[1]["id"]
+        for group in (made[::2], made[1::2]):
+            assert len({row["id"] for row in group}) == 1
+            assert sum(row["advantage"] for row in group) == pytest.approx(0, abs=1e-5)
     inside = [row["latent_steps"] for row in written]
     assert any(inside) == (method == "lvr")
     assert all(("<|lvr|>" * 2 in row["completion"]) == (row["latent_steps"] > 1) for row in written)

@@ -34,7 +34,7 @@ SETTINGS = [
     "rl.num_iterations=2",
     "rl.scale_rewards=batch",
     "rl.latent_ratio=gaussian",
-    "rl.rollout_noise_std=0.1",
+    "reasoner.noise=0.1",  # drawn as learned, scored with a fixed deviation: part of it gets no gradient
     "train.device=cpu",
     "optim.eps=1e-5",
 ]

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
+from latentvr.attention.visibility import CAUSAL
 from latentvr.config.schema import DecodeConfig, RLConfig
 from latentvr.data.record import Record
 from latentvr.decoding.rollout import Rollout
+from latentvr.reasoners.base import Stage
 from latentvr.rl.rewards.call import Rewards
 from latentvr.rl.rewards.context import RewardContext
 from latentvr.rl.rewards.registry import resolve
@@ -43,8 +46,9 @@ def test_rewards_are_the_published_ones(golden: Any, models: Any) -> None:
     class Prompt:
         ids = torch.tensor([0])
 
-    context = RewardContext(
-        model, records, [Prompt()] * len(cases), rollouts, None, None, DecodeConfig(), RLConfig()  # type: ignore[arg-type, list-item]
-    )  # fmt: skip
+    source: Any = SimpleNamespace(records=records)
+    prompts: Any = [Prompt()] * len(cases)
+    stage = Stage("test", CAUSAL)
+    context = RewardContext(model, records, prompts, rollouts, source, stage, DecodeConfig(), RLConfig())
     rewards = Rewards(resolve(RLConfig(rewards=["accuracy", "format"])))(context)
     assert rewards.tolist() == [[case["accuracy"], case["format"]] for case in cases]

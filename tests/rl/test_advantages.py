@@ -104,6 +104,16 @@ def test_a_completion_without_any_reward_is_refused() -> None:
     rewards = torch.tensor([[1.0, NAN], [NAN, NAN], [NAN, 0.0], [NAN, NAN]])
     with pytest.raises(UserError, match=r"got none for completions 1, 3 \(2 in all\)"):
         combined(rewards, torch.ones(2))
+    message = r"got none for 2 completions of records 'b', 'd' \(2 in all\), at"
+    with pytest.raises(UserError, match=message):
+        combined(rewards, torch.ones(2), names=list("abcd"))
+
+
+def test_a_record_whose_completions_have_no_reward_is_named_once() -> None:
+    rewards = torch.full((24, 1), NAN)
+    names = [f"r{i // 2}" for i in range(24)]
+    with pytest.raises(UserError, match=r"24 completions of records 'r0', .*, 'r7' \(12 in all\)"):
+        combined(rewards, torch.ones(1), names)
 
 
 @pytest.mark.parametrize("weights", [torch.ones(3), torch.ones(1), torch.tensor(1.0)])

@@ -158,3 +158,23 @@ def test_densities_that_no_float_holds_give_no_gradient(far: float, advantage: f
 def test_drift_is_a_share_of_the_norm_and_leaves_end_vectors_out() -> None:
     found = _found(_scores([0.0] * 4, (3.0, 3.0)), RLConfig())
     assert drift(found, _batch()).tolist() == pytest.approx([0.2])
+
+
+@pytest.mark.parametrize("ratio", ["gaussian", "learned"])
+def test_the_divergence_of_densities_pulls_back_from_afar(ratio: Any) -> None:
+    """It is exact: the latent that was fed, which lies at the mean, has no part in it."""
+    rl = RLConfig(latent_ratio=ratio, latent_sigma=0.5, beta=1.0)
+    deviations = torch.full((2, 2), 0.5) if ratio == "learned" else None
+    scores = Scores(*_parts(_scores([-1.0] * 4, (3.0, 4.0))), deviations)
+    far = Scores(*_parts(_scores([-1.0] * 4, (40.0, 4.0))), deviations)
+    now, other = _found(scores, rl), _found(far, rl)
+    batch = {**_batch(), "advantages": torch.zeros(2)}
+    found = objective(now, None, other, batch, rl, AVERAGING)
+    exact = 37.0**2 / (2 * 0.5**2)
+    assert found.values["kl"].tolist() == pytest.approx([0.0, exact, 0.0, 0.0, 0.0], rel=1e-5)
+    (means,) = torch.autograd.grad(found.loss, [scores.means_RD])
+    assert means[0].tolist() == pytest.approx([-37.0 / 0.5**2 / 5, 0.0], rel=1e-5)
+
+
+def _parts(scores: Scores) -> tuple[Tensor, Tensor, Tensor]:
+    return scores.log_probs_L, scores.entropies_L, scores.means_RD

@@ -12,8 +12,9 @@ from latentvr.config.schema import Recipe
 from latentvr.data.encode import IGNORED
 from latentvr.models.latent_model import LatentModel
 from latentvr.rl.prompts import PromptOrder, RoundPrompts
-from latentvr.runs.rl import build_prompts, open_prompts
+from latentvr.runs.rl import build_prompts
 from latentvr.runs.sft import build_model
+from latentvr.runs.sources import open_training
 
 SETTINGS = [
     "reasoner.name=livr", "reasoner.latents=3", "model.path=tiny-qwen2.5-vl", "model.dtype=float32",
@@ -52,7 +53,7 @@ def prompts_of(made: tuple[LatentModel, Recipe], keep: bool) -> RoundPrompts:
     model, recipe = made
     for parameter in model.backbone.vision_tower.parameters():
         parameter.requires_grad_(False)
-    whole = build_prompts(model, open_prompts(recipe), recipe)
+    whole = build_prompts(model, open_training(recipe.data), recipe)
     return RoundPrompts(model, whole.source, whole.encoder, keep)
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from latentvr.decoding.rollout import Rollout
-from latentvr.rl.round_figures import Moments, Tally, round_figures, round_tally, unclosed
+from latentvr.rl.round_figures import Moments, Tally, round_tally, unclosed
 
 START, SLOT, CLOSING, WORD = 1, 2, 3, 4
 NAN = math.nan
@@ -46,7 +46,7 @@ def a_round() -> dict[str, Any]:
 
 
 def test_figures_are_those_of_the_definitions() -> None:
-    assert round_figures(**a_round()) == pytest.approx(
+    assert round_tally(**a_round()).figures() == pytest.approx(
         {
             "reward": 0.8,
             "reward_std": math.sqrt(0.5) / 2,
@@ -76,7 +76,7 @@ def test_ranks_together_give_the_figures_of_all_completions() -> None:
         part = {k: v[half] if k in ("rollouts", "rewards_BF", "combined_B") else v for k, v in whole.items()}
         tally = round_tally(**part)
         merged.merge(Tally.from_tensor(tally.parts, tally.to_tensor()))
-    assert merged.figures() == pytest.approx(round_figures(**whole), rel=1e-12)
+    assert merged.figures() == pytest.approx(round_tally(**whole).figures(), rel=1e-12)
 
 
 def test_every_rank_has_the_same_names_whatever_it_wrote() -> None:
@@ -91,7 +91,7 @@ def test_a_figure_without_values_is_left_out() -> None:
     changed = a_round()
     changed["rewards_BF"] = torch.tensor([[1.0, NAN], [1.0, NAN], [1.0, NAN], [1.0, 2.0]])
     changed["rollouts"] = [rollout([WORD])] * 4
-    figures = round_figures(**changed)
+    figures = round_tally(**changed).figures()
     assert "latent_norm" not in figures
     assert figures["rewards/rare/mean"] == 2.0
     assert "rewards/rare/std" not in figures
@@ -99,7 +99,7 @@ def test_a_figure_without_values_is_left_out() -> None:
 
 
 def test_methods_without_spans_have_no_figures_of_spans() -> None:
-    figures = round_figures(**{**a_round(), "has_spans": False})
+    figures = round_tally(**{**a_round(), "has_spans": False}).figures()
     assert not {"share_never_latent", "share_unclosed", "latent_norm"} & set(figures)
 
 
@@ -109,7 +109,7 @@ def test_equal_rewards_have_no_spread_at_all(reward: float) -> None:
     rewards = torch.full((6, 2), reward, dtype=torch.float64)
     changed = a_round() | {"rollouts": [rollout([WORD])] * 6, "group": 3}
     changed |= {"rewards_BF": rewards, "combined_B": rewards[:, 0]}
-    figures = round_figures(**changed)
+    figures = round_tally(**changed).figures()
     assert figures["reward_std"] == 0.0
     assert figures["rewards/right/std"] == 0.0
     assert figures["frac_reward_zero_std"] == 1.0

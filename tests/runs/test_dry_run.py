@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from latentvr.config.load import load
 from latentvr.runs.dry_run import describe, describe_rl
 
@@ -52,6 +54,12 @@ def test_new_adapters_are_no_part_of_the_reference() -> None:
     (alone,) = [line.split()[1] for line in rl_lines("optim.trainable=tokens") if line.startswith("policy: ")]
     lines = rl_lines("optim.trainable=lora", "model.lora.dropout=0")
     assert any(line.startswith(f"reference: {alone} values are kept twice, ") for line in lines)
+
+
+@pytest.mark.filterwarnings("error::FutureWarning")
+def test_counting_adapters_asks_for_nothing_that_will_be_removed() -> None:
+    """Such warnings would stand above what the user asked for."""
+    assert any("train (lora)" in line for line in rl_lines("optim.trainable=lora", "model.lora.dropout=0"))
 
 
 def test_steps_overrule_passes() -> None:

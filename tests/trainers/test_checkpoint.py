@@ -189,6 +189,9 @@ def test_the_state_reads_back_and_another_text_is_refused(tmp_path: Path) -> Non
         CheckpointError, match=r"^expected the run_state\.json of a checkpoint, got another text, at "
     ):
         checkpoint.read_state(folder)
-    state = {"stage": 1, "step": 3, "done": False, "processes": 1}
+    state = {"stage": 1, "name": "causal", "step": 3, "done": False, "processes": 1}
     (folder / checkpoint.STATE).write_text(json.dumps(state))
     assert checkpoint.read_state(folder) == state
+    checkpoint.require_stage(folder, ["bottleneck", "causal"])
+    with pytest.raises(CheckpointError, match="of stage bottleneck, got one of 'causal'"):
+        checkpoint.require_stage(folder, ["bottleneck"])

@@ -17,8 +17,9 @@ from latentvr.rl.replay import replay_batch
 from latentvr.rl.rewards.call import Rewards
 from latentvr.rl.rewards.registry import RewardFunction
 from latentvr.rl.round import Round, round_file, saved_places
-from latentvr.runs.rl import build_prompts, open_prompts, stage_run
+from latentvr.runs.rl import build_prompts, stage_run
 from latentvr.runs.sft import build_model
+from latentvr.runs.sources import open_training
 from latentvr.trainers.grpo import GRPOTrainer
 from latentvr.trainers.reference import Reference
 from latentvr.trainers.rollouts import rollout_decode
@@ -43,7 +44,7 @@ def trainer(tmp_path: Path) -> Callable[..., GRPOTrainer]:
 
     def make(*overrides: str) -> GRPOTrainer:
         recipe = load(None, [*SETTINGS, *overrides]).recipe
-        source = open_prompts(recipe)
+        source = open_training(recipe.data)
         torch.manual_seed(0)
         model = build_model(recipe)
         prompts = build_prompts(model, source, recipe)

@@ -8,12 +8,13 @@ from __future__ import annotations
 import functools
 import inspect
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from latentvr.data.record import Source
 from latentvr.errors import UserError
 from latentvr.evaluation.time_limit import TimeLimitError, limited
 from latentvr.rl.rewards import texts
@@ -53,6 +54,21 @@ class Rewards:
         self.names = [function.name for function in functions]
         self.weights_F = torch.tensor(list(weights) or [1.0] * len(functions), dtype=torch.float32)
         self.timeout = timeout
+        self._keys_of: tuple[Source, list[str]] | None = None
+
+    def require(self, source: Source) -> None:
+        """Refuse, before anything is written, functions that want columns that there will not be.
+
+        Args:
+            source: of the prompts.
+
+        Raises:
+            UserError: a function has a parameter without default that is no column, or its parameters cannot
+                be read.
+        """
+        names = texts.column_names(self._keys(source))
+        for reward in self.functions:
+            _wanted(reward, names)
 
     def __call__(self, context: RewardContext) -> Tensor:
         """Ask every function.
@@ -68,12 +84,18 @@ class Rewards:
                 but one finite number or None for each completion.
         """
         given = {
-            **texts.columns(context),
+            **texts.columns(context, self._keys(context.source)),
             "prompts": texts.prompts(context),
             "completions": texts.completions(context),
         }
         rows = [self._ask(function, given, context) for function in self.functions]
         return torch.stack(rows, 1) if rows else torch.zeros(len(context.records), 0)
+
+    def _keys(self, source: Source) -> list[str]:
+        """The keys of `meta` that are columns; a source is looked through once."""
+        if self._keys_of is None or self._keys_of[0] is not source:
+            self._keys_of = source, texts.shared_keys(source)
+        return self._keys_of[1]
 
     def _ask(self, reward: RewardFunction, given: dict[str, Any], context: RewardContext) -> Tensor:
         """One function's rewards (B,)."""
@@ -81,7 +103,8 @@ class Rewards:
         with OthersCode(
             "a list of rewards", f"reward {reward.name!r} of records {_shown(ids)}", "correct the function"
         ):
-            call = functools.partial(reward.function, **_wanted(reward, given))
+            wanted = {name: given[name] for name in _wanted(reward, given)}
+            call = functools.partial(reward.function, **wanted)
             made = self._timed(call, reward.name, ids) if reward.timed else call()
         return torch.tensor(_checked(made, reward.name, ids), dtype=torch.float32)
 
@@ -95,26 +118,33 @@ class Rewards:
             ) from error
 
 
-def _wanted(reward: RewardFunction, given: dict[str, Any]) -> dict[str, Any]:
+def _wanted(reward: RewardFunction, columns: Iterable[str]) -> list[str]:
     """The columns that a function takes: all of them, or those that it names."""
-    parameters = inspect.signature(reward.function).parameters.values()
+    names = sorted(columns)
+    with OthersCode(
+        "a function whose parameters can be read", f"reward {reward.name!r}", "define it in Python"
+    ):
+        parameters = inspect.signature(reward.function).parameters.values()
     missing = [
         p.name
         for p in parameters
-        if p.name not in given and p.default is p.empty and p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)
+        if p.name not in names and p.default is p.empty and p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)
     ]
     if missing:
         raise UserError(
-            f"expected parameters among {', '.join(sorted(given))}, got {', '.join(missing)}, "
+            f"expected parameters among {', '.join(names)}, got {', '.join(missing)}, "
             f"at reward {reward.name!r}; fix: rename it, or give every record that key of meta"
         )
     if any(p.kind is p.VAR_KEYWORD for p in parameters):
-        return given
-    return {p.name: given[p.name] for p in parameters if p.name in given}
+        return names
+    return [p.name for p in parameters if p.name in names]
 
 
 def _checked(made: Any, name: str, ids: list[str]) -> list[float]:
     """Numbers, one for each completion; NaN for None."""
+    if inspect.iscoroutine(made):
+        # Python would warn that nobody has awaited it, after our error has said so.
+        made.close()
     values = made.tolist() if hasattr(made, "tolist") else made
     if not isinstance(values, list | tuple) or len(values) != len(ids):
         got = f"{len(values)}" if isinstance(values, list | tuple) else f"a {type(made).__name__}"

@@ -10,7 +10,8 @@ from latentvr.errors import LatentVRError, UserError
 class OthersCode:
     """A `with` block that runs code of a user or of an installed package.
 
-    Whatever it raises may be raised: there is no list of classes to name.
+    Whatever it raises may be raised: there is no list of classes to name. Code that leaves the process by
+    SystemExit is told as well; KeyboardInterrupt is the user's and passes.
 
     Args:
         what: for the sentence: what was expected of the code.
@@ -39,6 +40,6 @@ class OthersCode:
             UserError: the code raised something, which is chained to it.
         """
         del kind, trace
-        if isinstance(error, Exception) and not isinstance(error, LatentVRError):
+        if isinstance(error, Exception | SystemExit) and not isinstance(error, LatentVRError):
             said = " ".join(f"{type(error).__name__}: {error}".split())[:300]
             raise self.kind(f"expected {self.what}, got {said}, at {self.where}; fix: {self.mend}") from error

@@ -7,6 +7,7 @@ are found without importing torch; `resolve` imports what it finds.
 from __future__ import annotations
 
 import importlib
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import metadata
@@ -112,6 +113,11 @@ def _callable(function: Any, name: str, where: str) -> Callable[..., Any]:
         raise RecipeError(
             f"expected a function {name}(prompts, completions, **columns), got a {type(function).__name__}, "
             f"at {where}; fix: define it as a function"
+        )
+    if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__):
+        raise RecipeError(
+            f"expected a function that returns its rewards, got an async one, at {name} of {where}; fix: "
+            "define it with def, and wait inside"
         )
     found: Callable[..., Any] = function
     return found

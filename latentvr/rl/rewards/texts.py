@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any
 
-from latentvr.data.record import Record
+from latentvr.data.record import Record, Source
 from latentvr.evaluation.math import boxed
 from latentvr.rl.rewards.context import RewardContext
 
 Message = dict[str, str]
+#: Names that a key of `meta` cannot take.
+TAKEN = frozenset({*(f.name for f in fields(Record)), "prompts", "completions", "completion_ids", "context"})
 
 
 def prompts(context: RewardContext) -> list[list[Message]]:
@@ -24,30 +27,40 @@ def completions(context: RewardContext) -> list[list[Message]]:
     return [[{"role": "assistant", "content": text}] for text in texts]
 
 
-def columns(context: RewardContext) -> dict[str, Any]:
+def shared_keys(source: Source) -> list[str]:
+    """The keys of `meta` that become columns, sorted: those of all records of a source, not of a round alone.
+
+    A key that only some records have would be a column of some rounds, and fail in another, hours later.
+    """
+    metas = [record.meta for record in source.records]
+    return sorted(set.intersection(*map(set, metas)) - TAKEN) if metas else []
+
+
+def column_names(keys: Sequence[str]) -> set[str]:
+    """Names of all that reward functions get, given the keys of `meta` among it."""
+    return {*TAKEN, "solution", *keys}
+
+
+def columns(context: RewardContext, keys: Sequence[str]) -> dict[str, Any]:
     """What reward functions get by name, beside prompts and completions.
 
     Args:
         context: of the round.
+        keys: of `meta`, from `shared_keys` of the source.
 
     Returns:
-        Lists with one entry for each completion: every field of `Record`, every key of `meta` that all
-        records have and that is no field, `solution` for TRL's functions (the data set's own column where it
-        has one, else the answer, a mathematical one in a box) and `completion_ids`, latent slots included.
-        `context` is the round itself.
+        Lists with one entry for each completion: every field of `Record`, these keys of `meta`, `solution`
+        for TRL's functions (the data set's own column where it has one, else the answer, a mathematical one
+        in a box) and `completion_ids`, latent slots included. `context` is the round itself.
     """
     records = context.records
-    of_records = {f.name: [getattr(record, f.name) for record in records] for f in fields(Record)}
-    shared = set.intersection(*(set(record.meta) for record in records)) if records else set()
-    of_meta = {key: [record.meta[key] for record in records] for key in sorted(shared)}
-    given = {
-        **of_records,
+    return {
+        "solution": [_solution(record) for record in records],
+        **{key: [record.meta[key] for record in records] for key in keys},
+        **{f.name: [getattr(record, f.name) for record in records] for f in fields(Record)},
         "completion_ids": [rollout.ids for rollout in context.rollouts],
         "context": context,
     }
-    taken = {*given, "prompts", "completions"}
-    of_meta = {key: values for key, values in of_meta.items() if key not in taken}
-    return {"solution": [_solution(record) for record in records], **of_meta, **given}
 
 
 def _solution(record: Record) -> str:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import sys
 import time
-from collections.abc import Callable
-from dataclasses import replace
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +15,26 @@ import pytest
 import torch
 
 from latentvr.config.schema import DecodeConfig, RLConfig
+from latentvr.data.record import Record
 from latentvr.decoding.rollout import Rollout
 from latentvr.errors import UserError
 from latentvr.rl.rewards.call import Rewards
 from latentvr.rl.rewards.context import RewardContext
 from latentvr.rl.rewards.registry import RewardFunction, resolve
+from latentvr.rl.rewards.texts import column_names
+
+
+@dataclass
+class Records:
+    """A source whose images nobody asks for."""
+
+    records: Sequence[Record]
+
+    def images(self, record: Record) -> list[Any]:
+        raise NotImplementedError(record.id)
+
+    def where(self, record: Record) -> str:
+        return record.id
 
 
 def asked(model: Any, records: list[Any], texts: list[str]) -> RewardContext:
@@ -28,7 +45,8 @@ def asked(model: Any, records: list[Any], texts: list[str]) -> RewardContext:
         ids = [*tokenizer.encode(text, add_special_tokens=False), tokenizer.eos_token_id]
         n, none = len(ids), torch.zeros(0, 4)
         rollouts.append(Rollout(ids, [False] * n, [True] * n, [0.0] * n, none, [], none, "end"))
-    return RewardContext(model, records, [], rollouts, None, None, DecodeConfig(), RLConfig())  # type: ignore[arg-type]
+    source = Records(records)
+    return RewardContext(model, records, [], rollouts, source, None, DecodeConfig(), RLConfig())  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")
@@ -44,9 +62,13 @@ def context(lab: Any, model: Any) -> RewardContext:
     return asked(model, [one, one, two, two], ["three", "two", "image", ""])
 
 
-def ask(context: RewardContext, *functions: Callable[..., Any], timeout: float = 30.0) -> torch.Tensor:
+def rewards_of(*functions: Callable[..., Any], timeout: float = 30.0) -> Rewards:
     named = [RewardFunction(getattr(f, "__name__", f"f{i}"), f) for i, f in enumerate(functions)]
-    return Rewards(named, timeout=timeout)(context)
+    return Rewards(named, timeout=timeout)
+
+
+def ask(context: RewardContext, *functions: Callable[..., Any], timeout: float = 30.0) -> torch.Tensor:
+    return rewards_of(*functions, timeout=timeout)(context)
 
 
 def test_a_function_gets_what_trl_gives_it(context: RewardContext) -> None:
@@ -65,6 +87,7 @@ def test_a_function_gets_what_trl_gives_it(context: RewardContext) -> None:
     assert "own" not in seen  # not all records have it
     assert seen["completion_ids"] == [rollout.ids for rollout in context.rollouts]
     assert seen["context"] is context
+    assert set(seen) == column_names(["level"])
     assert set(seen) >= {"task", "answer_type", "choices", "question", "bboxes", "images", "meta", "response"}
 
 
@@ -76,13 +99,49 @@ def test_a_function_without_keywords_gets_the_columns_that_it_names(context: Rew
     assert ask(context, named).tolist() == [[2.0], [2.0], [4.0], [4.0]]
 
 
-def test_a_column_that_is_not_there_is_named(context: RewardContext) -> None:
-    def needs_own(own: Any, **columns: Any) -> list[float]:
-        return [float(len(columns)) for _ in own]
+def needs_own(own: Any, **columns: Any) -> list[float]:
+    return [float(len(columns)) for _ in own]
 
-    message = r"expected parameters among .*answer.*, got own, at reward 'needs_own'"
-    with pytest.raises(UserError, match=message):
+
+NO_OWN = r"expected parameters among .*answer.*, got own, at reward 'needs_own'"
+
+
+def test_a_column_that_is_not_there_is_named(context: RewardContext) -> None:
+    with pytest.raises(UserError, match=NO_OWN):
         ask(context, needs_own)
+
+
+def test_columns_are_those_of_all_records_and_not_of_a_round(context: RewardContext) -> None:
+    """Else a function that names a key fails in the first round with a record that lacks it."""
+    first = [context.records[0]] * 4
+    with pytest.raises(UserError, match=NO_OWN):
+        ask(replace(context, records=first), needs_own)
+    assert ask(replace(context, records=first, source=Records(first)), needs_own).shape == (4, 1)
+
+
+def test_a_column_that_there_will_not_be_is_named_before_the_first_round(context: RewardContext) -> None:
+    def asks(level: Any, solution: Any, completion_ids: Any, context: Any, bboxes: Any, n: int = 1) -> None:
+        raise AssertionError((level, solution, completion_ids, context, bboxes, n))
+
+    rewards_of(asks, lambda *prompts, **columns: [prompts, columns]).require(context.source)
+    rewards_of(needs_own).require(Records(context.records[:1]))
+    with pytest.raises(UserError, match=NO_OWN):
+        rewards_of(asks, needs_own).require(context.source)
+    with pytest.raises(UserError, match="got level, at reward 'asks'"):
+        rewards_of(asks).require(Records([]))
+
+
+def test_each_source_has_columns_of_its_own(context: RewardContext) -> None:
+    rewards = rewards_of(needs_own)
+    rewards.require(Records(context.records[:1]))
+    with pytest.raises(UserError, match=NO_OWN):
+        rewards(context)
+
+
+def test_a_function_whose_parameters_cannot_be_read_is_told(context: RewardContext) -> None:
+    message = "expected a function whose parameters can be read, got ValueError: .*, at reward 'max'; fix"
+    with pytest.raises(UserError, match=message):
+        rewards_of(max).require(context.source)
 
 
 def test_a_solution_of_the_data_set_goes_before_ours(context: RewardContext) -> None:
@@ -90,7 +149,8 @@ def test_a_solution_of_the_data_set_goes_before_ours(context: RewardContext) -> 
         return [float(text.startswith("steps")) for text in solution]
 
     records = [replace(record, meta={"solution": "steps, 3"}) for record in context.records]
-    assert ask(replace(context, records=records), solution)[:, 0].tolist() == [1.0] * 4
+    context = replace(context, records=records, source=Records(records))
+    assert ask(context, solution)[:, 0].tolist() == [1.0] * 4
 
 
 def test_none_is_nan_and_columns_keep_the_order(context: RewardContext) -> None:
@@ -142,6 +202,35 @@ def test_an_error_in_a_function_names_it_and_keeps_its_cause(context: RewardCont
         ask(context, fails)
     assert isinstance(e.value.__cause__, KeyError)
     assert "\n" not in str(e.value)
+
+
+@pytest.mark.parametrize("timeout", [0.5, 30.0])
+def test_a_function_that_leaves_the_process_is_told(context: RewardContext, timeout: float) -> None:
+    def leaves(completions: Any) -> list[float]:
+        sys.exit(len(completions))
+
+    with pytest.raises(UserError, match="got SystemExit: 4, at reward 'leaves' of records 'one'") as caught:
+        ask(context, leaves, timeout=timeout)
+    assert isinstance(caught.value.__cause__, SystemExit)
+
+
+def test_the_user_may_stop_a_function(context: RewardContext) -> None:
+    def stopped(completions: Any) -> list[float]:
+        raise KeyboardInterrupt(len(completions))
+
+    with pytest.raises(KeyboardInterrupt):
+        ask(context, stopped)
+
+
+def test_a_coroutine_is_refused_without_a_warning_of_python(context: RewardContext) -> None:
+    async def later(completions: Any) -> list[float]:
+        return [0.0] * len(completions)
+
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        with pytest.raises(UserError, match="expected a list of 4 rewards, got a coroutine"):
+            ask(context, lambda completions: later(completions))
+    assert told == []
 
 
 def test_a_function_that_takes_too_long_is_stopped(context: RewardContext) -> None:

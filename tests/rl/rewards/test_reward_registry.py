@@ -84,6 +84,13 @@ def test_a_file_gives_functions_in_the_order_of_the_recipe(written: Any) -> None
         ("def ones(): pass", "one", r"got 'one', at rl\.rewards and in .*my_rewards\.py.*ones"),
         ("one = 1", "one", r"expected a function one\(.*got a int"),
         ("class one: pass", "one", "got a type"),
+        ("async def one(completions): return []", "one", r"got an async one, at one of .*my_rewards\.py"),
+        (
+            "class Made:\n    async def __call__(self, completions): return []\none = Made()",
+            "one",
+            "got an async one",
+        ),
+        ("raise SystemExit(3)", "one", r"can be imported, got SystemExit: 3, at rl\.reward_file="),
         ("def accuracy(): pass", "accuracy", "expected one reward of the name 'accuracy'"),
     ],
 )
