@@ -63,8 +63,8 @@ class ModelConfig:
     """The backbone."""
 
     path: str = "Qwen/Qwen3-VL-4B-Instruct"
-    """Local folder, hub id, or a built-in tiny model: `tiny-qwen2.5-vl`, `tiny-qwen3-vl` (random weights) or
-    `tiny-backbone` (the shipped pretrained one)."""
+    """Local folder, hub id, a run folder or checkpoint of this library to go on from, or a built-in tiny
+    model: `tiny-qwen2.5-vl`, `tiny-qwen3-vl` (random weights) or `tiny-backbone` (shipped, pretrained)."""
     revision: str | None = None
     """Hub revision (branch, tag or commit) to pin; not used for local folders."""
     dtype: Precision = "bfloat16"

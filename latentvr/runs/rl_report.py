@@ -79,11 +79,10 @@ def summary(rows: Rows, rewards: Sequence[str]) -> list[str]:
     accuracy = values(rows, "validation_accuracy")
     if accuracy:
         step, best = max(accuracy, key=lambda point: point[1])
-        lines.append(
-            f"Validation accuracy: {100 * accuracy[0][1]:.1f} % at step {int(accuracy[0][0])}, "
-            f"{100 * accuracy[-1][1]:.1f} % at step {int(accuracy[-1][0])}; "
-            f"the best is {100 * best:.1f} % at step {int(step)}."
-        )
+        ends = accuracy[:1] if len(accuracy) == 1 else [accuracy[0], accuracy[-1]]
+        shown = ", ".join(f"{100 * found:.1f} % at step {int(at)}" for at, found in ends)
+        more = f"; the best is {100 * best:.1f} % at step {int(step)}" if len(accuracy) > 1 else ""
+        lines.append(f"Validation accuracy: {shown}{more}.")
     return lines
 
 
