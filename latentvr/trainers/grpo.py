@@ -128,7 +128,8 @@ class GRPOTrainer(StageTrainer):
         micros = [self._micro(self._round, n, self._regenerates) for n in numbers]
         self._window = Window([micro["sample_ids"] for micro in micros], weights={"policy": 1.0})
         self._step_figures.begin_step()
-        return micros, None
+        # With a number, no version of transformers divides the loss by the accumulation once more.
+        return micros, self._round.items
 
     def _new_round(self, number: int) -> Round:
         """Write, judge and score the completions of a round."""

@@ -62,8 +62,8 @@ def batches(trainer: GRPOTrainer, step: int) -> tuple[Round, list[dict[str, Any]
     trainer.state.global_step = step
     accumulation = trainer.args.gradient_accumulation_steps
     micros, items = trainer.get_batch_samples(iter(()), accumulation, torch.device("cpu"))
-    assert items is None
     assert trainer._round is not None
+    assert items is trainer._round.items
     return trainer._round, micros
 
 
