@@ -53,7 +53,7 @@ KILLS: dict[str, tuple[str, Death | int, int]] = {
     "while rewards are given": ("spans", 3, 8),
     "while rewards are given, slots in the prompt": ("prompt", 2, 4),
     "while a round is written": ("spans", ("os.rename", "step-3.partial", 1), 2),
-    "between two rows": ("spans", ("open", "completions.jsonl", 43), 5),
+    "between two rows": ("spans", ("open", "completions.jsonl", 48), 5),
     "before the first save": ("spans", ("os.rename", "step-1.partial", 1), 0),
     "lora": ("spans, lora", ("os.rename", "step-7.partial", 1), 6),
     "learned noise": ("spans, learned noise", ("os.rename", "step-7.partial", 1), 6),
