@@ -65,7 +65,7 @@ def replay_batch(
             branches[row, at : at + len(rollout.ids)] = number
             at += len(rollout.ids)
     batch.update(completion=branches > 0, before=before)
-    if share:
+    if len(groups) < len(samples):  # else rows are plain ones, for which there are kernels without a mask
         batch["branches"] = branches
     batch["recorded"] = torch.cat([rollout.fed for rollout in rollouts])
     longest = max(len(rollout.ids) for rollout in rollouts)

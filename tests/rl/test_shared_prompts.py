@@ -104,6 +104,9 @@ def test_rows_hold_one_prompt_each(round_of: Any) -> None:
     # The same record again is another prompt where it is another object.
     mixed = [samples[0], samples[GROUP], samples[0]]
     assert len(replay_batch(model, mixed, rollouts[:3], share=True)["input_ids"]) == 3
+    # Where nothing is shared, rows are plain ones, which need no mask.
+    assert "branches" in batch
+    assert "branches" not in replay_batch(model, mixed, rollouts[:3], share=True)
 
 
 def test_an_answer_does_not_see_another(round_of: Any) -> None:
