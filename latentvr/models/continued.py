@@ -15,6 +15,7 @@ from latentvr.config.schema import LoraConfig, ModelConfig, ReasonerConfig
 from latentvr.data.processor import first_line
 from latentvr.errors import CheckpointError
 from latentvr.models.latent_model import LatentModel
+from latentvr.models.load import is_built_in
 from latentvr.models.trainable import peft_config
 from latentvr.models.weights import CARD, load_weights, read_card
 
@@ -57,7 +58,8 @@ def lasting(config: ModelConfig, whole: bool) -> ModelConfig:
     if base is not None:
         return lasting(base, whole)
     folder = Path(config.path)
-    return replace(config, path=str(folder.resolve())) if folder.is_dir() else config
+    named = folder.is_dir() and not is_built_in(config.path)
+    return replace(config, path=str(folder.resolve())) if named else config
 
 
 def require_method(folder: Path, reasoner: ReasonerConfig) -> None:

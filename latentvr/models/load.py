@@ -53,6 +53,11 @@ def family(model_type: str, where: str) -> type[Backbone]:
     )
 
 
+def is_built_in(path: str) -> bool:
+    """Whether a path is a name of the library's own models, whatever folders there are."""
+    return path in tiny.FAMILIES or path == TINY_BACKBONE
+
+
 def local_path(path: str) -> str:
     """Give the folder behind the name of the shipped backbone; any other path as it is."""
     return str(ASSETS / TINY_BACKBONE) if path == TINY_BACKBONE else path

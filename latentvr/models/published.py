@@ -15,10 +15,9 @@ from latentvr.attention.visibility import Visibility
 from latentvr.config.schema import ModelConfig, ReasonerConfig
 from latentvr.data.processor import Processor, first_line
 from latentvr.errors import CheckpointError
-from latentvr.models import tiny
 from latentvr.models.continued import base_of, put_weights, require_method
 from latentvr.models.latent_model import LatentModel
-from latentvr.models.load import TINY_BACKBONE, attach, load_config, load_model, load_stock, local_path
+from latentvr.models.load import attach, is_built_in, load_config, load_model, load_stock, local_path
 from latentvr.models.weights import CARD, MODULES, load_modules, read_card
 from latentvr.reasoners import registry
 from latentvr.reasoners.published import PublishedFolder, Recognised, StoredTensor
@@ -91,7 +90,7 @@ def recognise(config: ModelConfig) -> Recognised | None:
     """
     from transformers import PreTrainedConfig
 
-    if config.path in tiny.FAMILIES or config.path == TINY_BACKBONE or (Path(config.path) / CARD).is_file():
+    if is_built_in(config.path) or (Path(config.path) / CARD).is_file():
         return None
     load_config(config)  # refuses what cannot be read
     values, _ = PreTrainedConfig.get_config_dict(local_path(config.path), revision=config.revision)

@@ -18,6 +18,7 @@ from torch import nn
 from latentvr.attention.visibility import CAUSAL
 from latentvr.config.schema import LoraConfig, ModelConfig
 from latentvr.errors import CheckpointError
+from latentvr.models.continued import lasting
 from latentvr.models.published import load_published
 from latentvr.models.trainable import set_trainable
 from latentvr.models.weights import load_weights, save_weights
@@ -138,3 +139,20 @@ def test_other_modules_may_not_begin_anew(tmp_path: Path) -> None:
     save_weights(_changed(_load(PLAIN, "lvr"), "lora"), tmp_path, PLAIN)
     with pytest.raises(CheckpointError, match="among the method's modules"):
         _load(replace(PLAIN, path=str(tmp_path)), "lvr", head="mlp")
+
+
+def test_a_checkpoint_needs_the_first_model_that_it_does_not_hold(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Folders by their full path; a built-in model by its name, whatever folders there are."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("plain", "sft"):
+        (tmp_path / name).mkdir()
+    (tmp_path / PLAIN.path).mkdir()
+    assert lasting(PLAIN, whole=False).path == PLAIN.path
+    assert lasting(replace(PLAIN, path="plain"), whole=False).path == str(tmp_path / "plain")
+    assert lasting(replace(PLAIN, path="some/hub-id"), whole=False).path == "some/hub-id"
+    save_weights(_changed(_load(PLAIN, "lvr"), "language"), tmp_path / "sft", PLAIN)
+    started = replace(PLAIN, path="sft")
+    assert lasting(started, whole=True).path == PLAIN.path
+    assert lasting(started, whole=False).path == str(tmp_path / "sft")
