@@ -29,7 +29,8 @@ from latentvr.models.weights import ADAPTER
 from latentvr.reasoners.base import LatentReasoner
 from latentvr.reasoners.registry import reasoner_class
 from latentvr.rl.rounds import rounds
-from latentvr.runs.sft import stage_runs, start_from
+from latentvr.runs.begin import start_from
+from latentvr.runs.sft import stage_runs
 from latentvr.runs.sources import open_split
 
 SAMPLED = 64

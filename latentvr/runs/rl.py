@@ -23,18 +23,15 @@ from latentvr.rl.prompts import RoundPrompts
 from latentvr.rl.rewards.call import Rewards
 from latentvr.rl.rewards.registry import resolve
 from latentvr.rl.rounds import rounds
-from latentvr.runs.folder import open_folder, require_place, write_manifest
-from latentvr.runs.processes import join_processes
+from latentvr.runs.begin import begin, write_beginning
 from latentvr.runs.rl_report import write_rl_report
-from latentvr.runs.sft import Validation, build_model, facts, finish, require_device, start_from, validates
+from latentvr.runs.sft import Validation, build_model, finish, validates
 from latentvr.runs.sources import open_split, open_training
 from latentvr.trainers import checkpoint
 from latentvr.trainers.grpo import GRPOTrainer
-from latentvr.trainers.metrics_file import MetricsFile
 from latentvr.trainers.reference import Reference
 from latentvr.trainers.signals import StopRequest
 from latentvr.trainers.stage import StageRun, stage_seed, trainer_state
-from latentvr.trainers.trackers import require_packages
 
 log = logging.getLogger(__name__)
 STAGE = "grpo"
@@ -56,28 +53,15 @@ def train(resolved: Resolved, resume: bool = False) -> Path:
         UserError: settings, data, model, rewards or checkpoints are wrong.
     """
     recipe = resolved.recipe
-    require_device(recipe)
-    start_from(recipe)
-    processes = join_processes(recipe)
-    main = processes.is_main_process
-    if main:
-        require_place(resolved, resume)
-    require_packages([str(name) for name in recipe.log.trackers])
+    beginning = begin(resolved, resume, [STAGE])
+    processes, newest = beginning.processes, beginning.newest
     rewards = Rewards(resolve(recipe.rl), recipe.rl.reward_weights, recipe.rl.reward_timeout)
-    folder = Path(recipe.train.output_dir)
-    newest = checkpoint.latest(folder / "checkpoints") if resume else None
-    begin = 0 if newest is None else checkpoint.step_of(newest)
-    if newest is not None:
-        checkpoint.require_stage(newest, [STAGE])
     source = open_training(recipe.data)
     rewards.require(source)
     model = build_model(recipe)
     prompts = build_prompts(model, source, recipe)
-    if main:
-        open_folder(resolved)
-        write_manifest(folder, facts(recipe, source, model), begin)
-        for name in ("metrics.jsonl", "completions.jsonl"):
-            MetricsFile(folder / name).rewind(begin)
+    write_beginning(resolved, beginning, source, model, ["metrics.jsonl", "completions.jsonl"])
+    folder = Path(recipe.train.output_dir)
     run = stage_run(recipe, len(source.records), processes.num_processes)
     validation = (
         Validation(model, open_split(recipe.data, "validation"), recipe) if validates(recipe) else None
@@ -85,7 +69,7 @@ def train(resolved: Resolved, resume: bool = False) -> Path:
     with StopRequest().listening() as stop:
         _train(model, recipe, run, prompts, rewards, validation, stop, newest)
     name = "best" if validation and recipe.train.keep == "best" else "last"
-    if main:
+    if processes.is_main_process:
         finish(folder / "checkpoints", run, name)
         flags = flags_for(str(recipe.model.dtype))
         write_rl_report(folder, rewards.names, recipe.rl.health_steps, flags)
@@ -130,7 +114,6 @@ def _train(
     folder = Path(recipe.train.output_dir)
     trainer = GRPOTrainer(model, recipe, run, folder, prompts, rewards, reference, validation, stop)
     if newest is not None:
-        log.info("resuming after step %d of %s", checkpoint.step_of(newest), folder)
         load_weights(model, newest)
         trainer.require_processes(newest)
         trainer_state(newest)  # unreadable, it is refused here in one sentence

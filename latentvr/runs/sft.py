@@ -26,7 +26,8 @@ from latentvr.models.weights import load_weights, read_card
 from latentvr.reasoners.base import Stage
 from latentvr.runs.inference import find_checkpoint
 from latentvr.runs.folder import fingerprint, open_folder, require_place, write_manifest
-from latentvr.runs.processes import join_processes, warn_of_repeats
+from latentvr.runs.begin import begin, write_beginning
+from latentvr.runs.processes import warn_of_repeats
 from latentvr.runs.sources import open_split, open_training
 from latentvr.trainers import checkpoint
 from latentvr.trainers.metrics_file import MetricsFile
@@ -76,26 +77,12 @@ def train(resolved: Resolved, resume: bool = False) -> Path:
         UserError: settings, data, model or checkpoints are wrong.
     """
     recipe = resolved.recipe
-    require_device(recipe)
-    start_from(recipe)
-    processes = join_processes(recipe)
-    main = processes.is_main_process
-    if main:
-        require_place(resolved, resume)
-    require_packages([str(name) for name in recipe.log.trackers])
-    checkpoints = Path(recipe.train.output_dir) / "checkpoints"
-    newest = checkpoint.latest(checkpoints) if resume else None
-    begin = 0 if newest is None else checkpoint.step_of(newest)
-    if newest is not None:
-        checkpoint.require_stage(newest, list(recipe.stages))
-    if resume:
-        log.info("resuming after step %d of %s", begin, recipe.train.output_dir)
+    beginning = begin(resolved, resume, list(recipe.stages))
+    processes, newest = beginning.processes, beginning.newest
     model, data = build_model_and_data(recipe)
+    write_beginning(resolved, beginning, data.source, model, ["metrics.jsonl"])
     folder = Path(recipe.train.output_dir)
-    if main:
-        open_folder(resolved)
-        write_manifest(folder, facts(recipe, data.source, model), begin)
-        MetricsFile(folder / "metrics.jsonl").rewind(begin)
+    checkpoints = folder / "checkpoints"
     runs = stage_runs(recipe, len(data), processes.num_processes)
     warn_of_repeats(recipe, len(data), processes)
     validation = (
@@ -105,18 +92,9 @@ def train(resolved: Resolved, resume: bool = False) -> Path:
         for run in remaining(runs, newest):
             newest = train_stage(model, recipe, run, folder, data, validation, stop, newest)
     name = "best" if validation and recipe.train.keep == "best" else "last"
-    if main:
+    if processes.is_main_process:
         finish(checkpoints, runs[-1], name)
     return checkpoints / name
-
-
-def facts(recipe: Recipe, source: Source, model: LatentModel) -> dict[str, object]:
-    """What the manifest says of a run beside versions and machine."""
-    return {
-        "seed": recipe.train.seed,
-        "data": {"records": len(source.records), "sha256": fingerprint(source)},
-        "attention": model.backbone.kernel,
-    }
 
 
 def finish(checkpoints: Path, run: StageRun, name: str) -> Path:
@@ -177,37 +155,6 @@ def build_model(recipe: Recipe) -> LatentModel:
     if recipe.train.deterministic:
         torch.use_deterministic_algorithms(True)
     return model.to(device(recipe))
-
-
-def start_from(recipe: Recipe) -> None:
-    """Put the checkpoint that `model.path` means in its place, where it is one of ours or a run folder.
-
-    Args:
-        recipe: changed in place; what is saved then names the checkpoint itself and no link.
-
-    Raises:
-        CheckpointError: the checkpoint is damaged, or the run has none.
-    """
-    path = Path(recipe.model.path)
-    found = find_checkpoint(path) if path.is_dir() else None
-    if found is not None:
-        recipe.model.path = str(found if path.is_absolute() else Path(os.path.relpath(found)))
-
-
-def require_device(recipe: Recipe) -> None:
-    """Refuse a device that this machine lacks, or a number format that the device cannot train in.
-
-    Args:
-        recipe: all settings.
-
-    Raises:
-        RecipeError: there is no GPU, or float16 would train on the CPU.
-    """
-    if device(recipe) == "cpu" and recipe.model.dtype == "float16":
-        raise RecipeError(
-            "expected float32 or bfloat16 on the CPU, got float16, at model.dtype; "
-            "fix: set model.dtype=float32"
-        )
 
 
 def visibilities(recipe: Recipe) -> list[Visibility]:
