@@ -87,6 +87,18 @@ def test_every_step_has_the_same_figures(place: int, kinds: list[str], folders: 
     assert len({row["loss"] for row in one}) == STEPS
 
 
+@pytest.mark.parametrize("processes", [1, 2])
+def test_nothing_has_moved_before_the_first_update(
+    processes: int, kinds: list[str], folders: dict[int, Path]
+) -> None:
+    first = _rows(folders[processes] / kinds[0])[0]
+    assert first["step"] == 1
+    assert abs(first["kl"]) < 1e-6
+    assert first["clip_ratio/region_mean"] == first["latent_clip_ratio"] == 0
+    assert first["replay_gap"] < 1e-4
+    assert first["latent_drift"] > 1e-3  # noise was drawn, and is no gap
+
+
 def _weights(folder: Path) -> dict[str, torch.Tensor]:
     found: dict[str, torch.Tensor] = load_file(folder / "checkpoints" / "last" / "model.safetensors")
     return found
