@@ -42,8 +42,8 @@ class Completion:
         answer: what stands in the last `<answer> ... </answer>` of the text, or the whole text.
         ids: its token ids, latent slots and the end of turn included.
         log_probs: natural log-probability of each id; 0 where the model had no choice.
-        latents: hidden states at the latent positions of the prompt (K, D), after the final norm, and then what
-            was fed at the latent slots of the answer.
+        latents: hidden states at the latent positions of the prompt (K, D), after the final norm, and then
+            what was fed at the latent slots of the answer.
     """
 
     text: str

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from latentvr.config.load import Resolved
 from latentvr.config.schema import Recipe, StageConfig
 from latentvr.data.dataset import EncodedDataset
 from latentvr.data.record import Source
-from latentvr.errors import CheckpointError, Interrupted, RecipeError
+from latentvr.errors import CheckpointError, Interrupted
 from latentvr.evaluation.evaluate import accuracy, answer_all
 from latentvr.evaluation.prompts import Prompts, encoder_for
 from latentvr.models.features import cache_features
@@ -24,17 +23,13 @@ from latentvr.models.published import load_published
 from latentvr.models.trainable import count_parameters, set_trainable, train_language
 from latentvr.models.weights import load_weights, read_card
 from latentvr.reasoners.base import Stage
-from latentvr.runs.inference import find_checkpoint
-from latentvr.runs.folder import fingerprint, open_folder, require_place, write_manifest
 from latentvr.runs.begin import begin, write_beginning
 from latentvr.runs.processes import warn_of_repeats
 from latentvr.runs.sources import open_split, open_training
 from latentvr.trainers import checkpoint
-from latentvr.trainers.metrics_file import MetricsFile
 from latentvr.trainers.sft import SFTTrainer
 from latentvr.trainers.signals import StopRequest
 from latentvr.trainers.stage import StageRun, device, stage_seed, trainer_state, updates_per_epoch
-from latentvr.trainers.trackers import require_packages
 
 log = logging.getLogger(__name__)
 #: Samples whose patches are in memory together while features are cached.

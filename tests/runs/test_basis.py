@@ -163,7 +163,7 @@ def load_assistant_start(overrides: list[str]) -> torch.Tensor:
 def test_a_basis_of_another_size_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "b.safetensors"
     asked = [*SMALL, "reasoner.head=pca", f"reasoner.pca_basis={file}"]
-    with pytest.raises(ModelError, match="expected a PCA basis at reasoner.pca_basis, got .* fix: make it"):
+    with pytest.raises(ModelError, match=r"expected a PCA basis at reasoner\.pca_basis, got .* fix: make it"):
         load_assistant_start(asked)
     write_basis(load(None, asked).recipe, K, file)
     with pytest.raises(ModelError, match=f"with 64 components .* got shapes .*, {K}"):

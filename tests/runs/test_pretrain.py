@@ -135,7 +135,8 @@ def test_wrong_settings_are_named(override: str, key: str) -> None:
 
 OVERRIDES = [
     "validation=2", "vision.steps=2", "vision.batch_size=2", "vision.plain_images=1", "vision.plain_pool=1",
-    "language.samples=2", "language.task_samples=1", "language.pairs=3", "language.cycles=1", "language.epochs=1",
+    "language.samples=2", "language.task_samples=1", "language.pairs=3", "language.cycles=1",
+    "language.epochs=1",
 ]  # fmt: skip
 
 

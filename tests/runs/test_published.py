@@ -271,16 +271,16 @@ def test_training_goes_on_from_the_head_of_the_folder(make: Make) -> None:
     ],
 )
 def test_training_with_another_head_is_refused(make: Make, there: str, asked: str, named: str) -> None:
+    changed = recipe(f"model.path={make(there)}", "reasoner.layout=A", f"reasoner.head={asked}").recipe
     with pytest.raises(
         CheckpointError, match=f"expected {named} as in the checkpoint, got {asked}, .*; fix: "
     ):
-        asked_for = ("reasoner.layout=A", f"reasoner.head={asked}")
-        build_model(recipe(f"model.path={make(there)}", *asked_for).recipe)
+        build_model(changed)
 
 
 def test_training_in_another_layout_is_refused(make: Make) -> None:
     """The checkpoints were trained with the other one: the default would change it without a word."""
-    with pytest.raises(CheckpointError, match="expected reasoner.layout=A as in the checkpoint, got B"):
+    with pytest.raises(CheckpointError, match=r"expected reasoner\.layout=A as in the checkpoint, got B"):
         build_model(recipe(f"model.path={make('')}").recipe)
 
 
