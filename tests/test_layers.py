@@ -13,10 +13,10 @@ ROOT = Path(__file__).parents[1] / "latentvr"
 FILES = sorted(ROOT.rglob("*.py"))
 # From the bottom up: a file imports from its own layer and from those before it.
 LAYERS = (
-    "errors", "config", "attention", "data", "reasoners", "models", "decoding", "evaluation", "integrations",
-    "rl", "trainers", "runs", "cli",
+    "errors", "config", "attention", "data", "reasoners", "models", "decoding", "evaluation", "diagnostics",
+    "integrations", "rl", "trainers", "runs", "cli",
 )  # fmt: skip
-BLIND = ("trainers", "data", "decoding", "rl", "cli", "runs", "evaluation")
+BLIND = ("trainers", "data", "decoding", "rl", "cli", "runs", "evaluation", "diagnostics")
 
 
 def _name(file: Path) -> str:

@@ -49,7 +49,11 @@ def check_roles(roles: Tensor, documents: Tensor | None = None) -> None:
 
 
 def reference_mask(
-    visibility: Visibility, roles: Tensor, documents: Tensor | None = None, shared: int | None = None
+    visibility: Visibility,
+    roles: Tensor,
+    documents: Tensor | None = None,
+    shared: int | None = None,
+    first: int = 0,
 ) -> Tensor:
     """Return the mask of a whole sequence; every other kernel must agree with it.
 
@@ -61,9 +65,10 @@ def reference_mask(
         roles: role numbers, shape (B, S), padding anywhere.
         documents: document numbers of packed rows, shape (B, S).
         shared: number of a document that the later ones of its row see too, as if each came right after it.
+        first: first query column; earlier ones are in a cache.
 
     Returns:
-        A bool mask of shape (B, 1, S, S), [query, key], True = may attend.
+        A bool mask of shape (B, 1, S - first, S), [query, key], True = may attend.
 
     Raises:
         VisibilityError: a shape or a role number is wrong.
@@ -71,12 +76,12 @@ def reference_mask(
     check_roles(roles, documents)
     numbers = roles.long()
     length = roles.shape[1]
-    causal = torch.ones(length, length, dtype=torch.bool, device=roles.device).tril()
-    mask = sight_table(visibility, roles.device)[numbers[:, :, None], numbers[:, None, :]] & causal
+    causal = torch.ones(length - first, length, dtype=torch.bool, device=roles.device).tril(first)
+    mask = sight_table(visibility, roles.device)[numbers[:, first:, None], numbers[:, None, :]] & causal
     if documents is not None:
-        same = documents[:, :, None] == documents[:, None, :]
+        same = documents[:, first:, None] == documents[:, None, :]
         mask = mask & (same if shared is None else same | torch.eq(documents, shared)[:, None, :])
-    itself = torch.eye(length, dtype=torch.bool, device=roles.device)
+    itself = torch.eye(length, dtype=torch.bool, device=roles.device)[first:]
     return (mask | itself)[:, None]
 
 

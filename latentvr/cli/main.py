@@ -86,6 +86,59 @@ def evaluate(
 
 
 @app.command()
+def diagnose(
+    checkpoint: Checkpoint,
+    overrides: Overrides = None,
+    data: Annotated[Path | None, typer.Option(help="Records file instead of the recipe's data.")] = None,
+    split: Annotated[
+        Literal["validation", "test"] | None, typer.Option(help="Split; the recipe's by default.")
+    ] = None,
+    interventions: Annotated[
+        str, typer.Option(help="Names with commas between them; all by default.", show_default=False)
+    ] = "",
+    seeds: Annotated[int, typer.Option(min=1, help="Runs of interventions that draw at random.")] = 3,
+    top_k: Annotated[int, typer.Option(min=1, help="Slots that top_k takes.")] = 1,
+    without: Annotated[
+        str, typer.Option(help="Leave out: geometry, probes, or both.", show_default=False)
+    ] = "",
+    out: Annotated[Path | None, typer.Option(help="Folder for the results.")] = None,
+) -> None:
+    """Find out whether a model's answers use its latents."""
+    from latentvr.cli import diagnose as verb
+
+    verb.run(
+        checkpoint,
+        overrides or [],
+        data=data,
+        split=split,
+        interventions=interventions,
+        seeds=seeds,
+        top_k=top_k,
+        without=without,
+        out=out,
+    )
+
+
+@app.command()
+def compare(
+    run_a: Annotated[
+        Path, typer.Argument(metavar="RUN_A", help="Run folder, or folder with results.", show_default=False)
+    ],
+    run_b: Annotated[
+        Path, typer.Argument(metavar="RUN_B", help="The one to compare with it.", show_default=False)
+    ],
+    split: Annotated[str, typer.Option(help="Which results of run folders: eval/SPLIT.")] = "test",
+    condition: Annotated[
+        str | None, typer.Option(help="Condition of both; the model as it is by default.")
+    ] = None,
+) -> None:
+    """Compare two evaluations of the same records, task by task."""
+    from latentvr.cli import compare as verb
+
+    verb.run(run_a, run_b, split=split, condition=condition)
+
+
+@app.command()
 def generate(
     checkpoint: Checkpoint,
     question: Annotated[str, typer.Argument(metavar="QUESTION", help="The question.", show_default=False)],

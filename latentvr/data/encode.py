@@ -101,7 +101,12 @@ class Encoder:
         self._control = sorted(special | {token.text for token in new_tokens}, key=len, reverse=True)
 
     def encode(
-        self, record: Record, images: Sequence[Image.Image], with_answer: bool = True, where: str = ""
+        self,
+        record: Record,
+        images: Sequence[Image.Image],
+        with_answer: bool = True,
+        where: str = "",
+        grid: Tensor | None = None,
     ) -> EncodedSample:
         """Encode one record.
 
@@ -110,6 +115,8 @@ class Encoder:
             images: its images in RGB, in prompt order.
             with_answer: False stops after the assistant's header, for generation.
             where: how error messages call the record's place; its id by default.
+            grid: patches per image of the prompt (images, 3), where their features are at hand: they are not
+                cut into patches then.
 
         Returns:
             The sample, without padding.
@@ -124,7 +131,9 @@ class Encoder:
             raise RecordError(
                 f"expected {len(record.images)} images, got {len(images)}, at {where}; fix: give every image"
             )
-        pixel_values, grid = self._patches(images, placed)
+        pixel_values = None
+        if grid is None:
+            pixel_values, grid = self._patches(images, placed)
         answered = layout.answer if with_answer else ()
         slots = place_slots((*layout.user, *answered), images, placed, grid, self.processor, where)
         user, answered = _expand_slots(layout.user, answered, slots)
@@ -150,6 +159,29 @@ class Encoder:
             visual_tokens=self._visual_tokens(grid), slots=slots.pairs, reference_values=slots.pixel_values,
             reference_grid=slots.grid, reference_tokens=self._visual_tokens(slots.grid),
         )  # fmt: skip
+
+    def ending(self, record: Record) -> tuple[Tensor, Tensor]:
+        """How a turn with the right answer ends: what stands after its last latent span.
+
+        Args:
+            record: the record; a turn without spans is taken whole.
+
+        Returns:
+            Token ids (T,), the end of turn included, and which of them write the answer (T,): all where the
+            response does not hold the answer word for word.
+        """
+        layout = self.layout(record)
+        after = max((i + 1 for i, part in enumerate(layout.answer) if part.kind != "text"), default=0)
+        _, text = self._render(layout.user, layout.answer[after:])
+        ids, at = self._tokenize(text), text.rfind(record.answer)
+        first, last = 0, len(ids)
+        if at >= 0 and record.answer:
+            first = _shared(self._tokenize(text[:at]), ids)
+            behind = self._tokenize(text[at + len(record.answer) :])
+            last = len(ids) - min(_shared(behind[::-1], ids[::-1]), len(ids) - first - 1)
+        own = torch.zeros(len(ids), dtype=torch.bool)
+        own[first:last] = True
+        return torch.tensor(ids, dtype=torch.long), own
 
     def _visual_tokens(self, grid: Tensor) -> int:
         return sum(self.processor.visual_tokens(row) for row in grid)
@@ -255,3 +287,9 @@ def _expand_slots(
         for segment in (*user, *answer)
     ]
     return tuple(written[: len(user)]), tuple(written[len(user) :])
+
+
+def _shared(some: Sequence[int], others: Sequence[int]) -> int:
+    """Number of first tokens that two texts share."""
+    pairs = zip(some, others, strict=False)
+    return next((i for i, (one, other) in enumerate(pairs) if one != other), min(len(some), len(others)))

@@ -14,17 +14,19 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache, StaticCache
+from transformers import StaticCache
 
 from latentvr.attention.roles import Role
 from latentvr.config.schema import DecodeConfig
 from latentvr.decoding.choice import Choice, StopStrings
 from latentvr.decoding.latent_mode import LatentMode, Perturb, Turn
+from latentvr.decoding.prefill import Prefilled, prefill
 from latentvr.decoding.rollout import Rollout
 from latentvr.decoding.sight import Sight
 from latentvr.decoding.steps import Steps
 from latentvr.decoding.transcript import Transcript
 from latentvr.models.latent_model import LatentModel
+from latentvr.models.prefix import Prefix
 from latentvr.reasoners.base import Batch, Stage
 
 #: Called after each forward: its number (0 is the prefill), hidden states (B, D) at the last position,
@@ -46,6 +48,8 @@ def generate(
     generator: torch.Generator | None = None,
     watch: Watch | None = None,
     blind_markers: bool = False,
+    open_spans: bool = True,
+    prefix: Prefix | None = None,
 ) -> list[Rollout]:
     """Write answers.
 
@@ -65,6 +69,9 @@ def generate(
         generator: for drawing; None takes a new one with `decode.seed`, so that calls repeat themselves.
         watch: sees every forward.
         blind_markers: take the latents' sight from the markers that share it; for answers without latents.
+        open_spans: False never lets the model write the marker that opens a latent span.
+        prefix: of this batch and stage, so that the beginning of the prompts is not computed anew; latents
+            that stand in prompts are changed in it.
 
     Returns:
         Rollouts, those of a prompt side by side.
@@ -76,11 +83,14 @@ def generate(
     # Faster than `no_grad`, but what it makes must not meet autograd: not for a model that trains afterwards.
     trains = any(parameter.requires_grad for parameter in model.parameters())
     with contextlib.nullcontext() if trains else torch.inference_mode():
-        written, latent, prompt_BSD = _write(
-            model, batch, stage, decode, rollouts, feed, perturb, ends, generator, watch, blind_markers
-        )
-    mine = [row[slots] for row, slots in zip(prompt_BSD, model.slot_mask(batch), strict=True)]
-    return written.rollouts(mine, [number + 1 for number in latent.span], latent.slot)
+        start = prefill(model, batch, stage, rollouts, decode, prefix)
+        last = batch["input_ids"][:, -1].repeat_interleave(rollouts).tolist()
+        latent = LatentMode(model, decode, last, feed, perturb)
+        written = _write(
+            model, batch, start, latent, stage, decode, rollouts, ends, generator, watch, blind_markers,
+            open_spans,
+        )  # fmt: skip
+    return written.rollouts(start, [number + 1 for number in latent.span], latent.slot)
 
 
 def _require(
@@ -103,34 +113,37 @@ def _require(
 def _write(
     model: LatentModel,
     batch: Batch,
+    start: Prefilled,
+    latent: LatentMode,
     stage: Stage,
     decode: DecodeConfig,
     rollouts: int,
-    feed: Sequence[Sequence[Tensor]] | None,
-    perturb: Perturb | None,
     ends: Sequence[int] | None,
     generator: torch.Generator | None,
     watch: Watch | None,
     blind_markers: bool,
-) -> tuple[Transcript, LatentMode, Tensor]:
-    """All steps; gives what was written, the latent mode, and the hidden states of the prompts (B, S, D)."""
-    prompt_BSD, cache = _prefill(model, batch, stage, rollouts, decode)
+    open_spans: bool,
+) -> Transcript:
+    """All steps."""
     roles_BS, ids_BS = (batch[key].repeat_interleave(rollouts, 0) for key in ("roles", "input_ids"))
     last = batch["position_ids"][:, :, -1:].repeat_interleave(rollouts, 1)
-    hidden_BD = prompt_BSD[:, -1].repeat_interleave(rollouts, 0)
+    hidden_BD, cache = start.hidden_BSD[:, -1].repeat_interleave(rollouts, 0), start.cache
     longest, always = ids_BS.shape[1] + decode.max_new_tokens, model.backbone.kernel == "flex"
     sight = Sight(stage.visibility, roles_BS, longest, isinstance(cache, StaticCache), always)
     steps = Steps(model.backbone, cache, last)
     choice = Choice(decode, _generator(decode, ids_BS.device, generator))
-    latent = LatentMode(model, decode, ids_BS[:, -1].tolist(), feed, perturb)
     inputs, markers = _Inputs(model), frozenset([] if blind_markers else model.get_buffer("markers").tolist())
     stops = StopStrings(model.processor.tokenizer, decode.stop_strings)
     record = Transcript(model.end_ids if ends is None else ends, len(ids_BS), stops)
     text_BT = _text(ids_BS, roles_BS) if choice.needs_text else None
+    never = None if open_spans or latent.start is None else latent.start
     if watch is not None:
         watch(0, hidden_BD, None, last[..., 0], torch.zeros_like(ids_BS[:, 0], dtype=torch.bool))
     for step in range(1, decode.max_new_tokens + 1):
-        ids_B, log_probs_B = choice(model.logits(hidden_BD, decode.suppress), text_BT)
+        logits_BV = model.logits(hidden_BD, decode.suppress)
+        if never is not None:
+            logits_BV[:, never] = float("-inf")
+        ids_B, log_probs_B = choice(logits_BV, text_BT)
         turn = latent.turn(hidden_BD, ids_B, record.done)
         record.add(turn, log_probs_B)
         if step == decode.max_new_tokens or record.all_done:
@@ -143,7 +156,7 @@ def _write(
         if watch is not None:
             slots = torch.zeros_like(ids_B, dtype=torch.bool) if slot_B is None else slot_B
             watch(step, hidden_BD, fed_BD, last[..., 0] + step, slots)
-    return record, latent, prompt_BSD
+    return record
 
 
 def _text(ids_BS: Tensor, roles_BS: Tensor) -> Tensor:
@@ -186,40 +199,3 @@ def _generator(
     if given is not None or not decode.do_sample:
         return given
     return torch.Generator(device).manual_seed(decode.seed)
-
-
-class _FullLength(StaticCache):
-    """A cache with room for the longest answer, in one number format.
-
-    Under autocast rotary positions leave keys in float32 beside values in half precision.
-    """
-
-    def update(
-        self, key_states: Tensor, value_states: Tensor, layer_idx: int, *args: Any, **options: Any
-    ) -> tuple[Tensor, Tensor]:
-        """Add a layer's keys and values; give all so far."""
-        kind = key_states.device.type
-        kept = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else value_states.dtype
-        found: tuple[Tensor, Tensor] = super().update(
-            key_states.to(kept), value_states.to(kept), layer_idx, *args, **options
-        )
-        return found
-
-
-def _prefill(
-    model: LatentModel, batch: Batch, stage: Stage, rollouts: int, decode: DecodeConfig
-) -> tuple[Tensor, Any]:
-    """Hidden states of the prompts (B, S, D), and a cache that holds each prompt `rollouts` times."""
-    config = model.backbone.text_config
-    cache: Any = DynamicCache(config=config)
-    prompt_BSD = model.hidden(batch, model.features(batch), stage, cache)
-    if decode.cache == "dynamic":
-        if rollouts > 1:
-            cache.batch_repeat_interleave(rollouts)
-        return prompt_BSD, cache
-    fixed = _FullLength(config=config, max_cache_len=prompt_BSD.shape[1] + decode.max_new_tokens)
-    for number, layer in enumerate(cache.layers):
-        keys, values = (kept.repeat_interleave(rollouts, 0) for kept in (layer.keys, layer.values))
-        fixed.update(keys, values, number)
-        layer.keys, layer.values = layer.keys[:0], layer.values[:0]  # never two whole caches at once
-    return prompt_BSD, fixed

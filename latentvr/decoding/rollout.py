@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from torch import Tensor
@@ -38,3 +38,12 @@ class Rollout:
         """The ids without slots and without the end of turn."""
         last = len(self.ids) - (self.finish == "end")
         return [i for i, slot in zip(self.ids[:last], self.slot, strict=False) if not slot]
+
+    def cpu(self) -> Rollout:
+        """The same with its tensors on the CPU."""
+        return replace(
+            self,
+            fed=self.fed.cpu(),
+            spans=[span.cpu() for span in self.spans],
+            prompt_latents=self.prompt_latents.cpu(),
+        )

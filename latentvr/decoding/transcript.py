@@ -10,6 +10,7 @@ from torch import Tensor
 
 from latentvr.decoding.choice import StopStrings
 from latentvr.decoding.latent_mode import Turn
+from latentvr.decoding.prefill import Prefilled
 from latentvr.decoding.rollout import Rollout
 
 
@@ -55,11 +56,11 @@ class Transcript:
         if not self.done[row]:
             self.done[row], self._finish[row], self._lengths[row] = True, finish, len(self._turns)
 
-    def rollouts(self, latents: list[Tensor], opened: list[int], slot_id: int) -> list[Rollout]:
+    def rollouts(self, start: Prefilled, opened: list[int], slot_id: int) -> list[Rollout]:
         """Cut each row at its end.
 
         Args:
-            latents: for each prompt, hidden states (K, D) at its latent positions.
+            start: the prompts.
             opened: latent spans that each row has opened.
             slot_id: the token that stands for a latent.
 
@@ -67,6 +68,7 @@ class Transcript:
             One rollout per row, those of a prompt side by side.
         """
         log_probs = torch.stack(self._log_probs, 1).tolist()
+        latents = start.latents()
         each = len(self.done) // len(latents)
         return [
             self._rollout(i, log_probs[i], latents[i // each], opened[i], slot_id)

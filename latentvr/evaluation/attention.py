@@ -3,7 +3,8 @@
 The weights are those of the stock model in its eager form, under the reference mask. They are read layer by
 layer and reduced at once: one layer's (B, H, S, S) is in memory, never all layers'.
 
-Shape letters: B batch, H heads, S sequence, K latent tokens of a sample.
+Shape letters: B batch, H heads, S sequence, K latent tokens of a sample, L of a batch, R ranges
+of layers.
 """
 
 from __future__ import annotations
@@ -66,22 +67,88 @@ def latent_to_image(model: LatentModel, batch: Batch, visibility: Visibility) ->
         For each sample, for each of its images, weights (K, rows, columns) averaged over heads and layers;
         rows and columns count visual tokens. Copies of images that serve as latents are no keys here.
     """
-    roles_BS = batch["roles"]
-    summed = torch.zeros(*roles_BS.shape, roles_BS.shape[1], device=roles_BS.device)
+    return [of_ranges[0] for of_ranges in latent_maps(model, batch, visibility, 1)]
+
+
+@torch.no_grad()
+def latent_maps(
+    model: LatentModel,
+    batch: Batch,
+    visibility: Visibility,
+    ranges: int,
+    slot_inputs: SlotInputs | None = None,
+) -> list[list[list[Map]]]:
+    """The maps of `latent_to_image` for several ranges of layers, from one forward pass.
+
+    Args:
+        model: put into evaluation mode for the call.
+        batch: with or without answers, on the model's device.
+        visibility: who sees whom.
+        ranges: number of runs of neighbouring layers, of nearly equal length, the first layers first.
+        slot_inputs: as for `read_attention`.
+
+    Returns:
+        For each sample, range and image, weights (K, rows, columns) averaged over heads and the layers of the
+        range.
+
+    Raises:
+        UserError: the model has fewer layers than there are ranges.
+    """
+    layers = len(model.backbone.language_model.layers)
+    if not 1 <= ranges <= layers:
+        raise UserError(
+            f"expected from 1 to {layers} ranges of layers, got {ranges}, at maps of attention; "
+            "fix: ask for at most as many ranges as the model has layers"
+        )
+    slot_BS = model.slot_mask(batch)
+    sizes = [(i + 1) * layers // ranges - i * layers // ranges for i in range(ranges)]
+    range_of = [i for i, size in enumerate(sizes) for _ in range(size)]
+    summed_RLS = torch.zeros(ranges, int(slot_BS.sum()), slot_BS.shape[1], device=slot_BS.device)
+
+    def add(layer: int, weights_BHSS: Tensor) -> None:
+        place = range_of[layer]
+        summed_RLS[place] += weights_BHSS.mean(1, dtype=torch.float32)[slot_BS] / sizes[place]
+
+    read_attention(model, batch, visibility, add, slot_inputs=slot_inputs)
+    of_samples = summed_RLS.cpu().split(slot_BS.sum(1).tolist(), 1)
+    return [
+        [[rows_KS[:, at].reshape(len(rows_KS), *size).numpy() for at, size in spans] for rows_KS in of_sample]
+        for of_sample, spans in zip(of_samples, image_spans(model, batch), strict=True)
+    ]
+
+
+@torch.no_grad()
+def received(
+    model: LatentModel,
+    batch: Batch,
+    visibility: Visibility,
+    queries: Sequence[Tensor],
+    slot_inputs: SlotInputs | None = None,
+) -> list[Tensor]:
+    """What each token gets of the attention of some tokens of its sample, from one forward pass.
+
+    Args:
+        model: put into evaluation mode for the call.
+        batch: on the model's device.
+        visibility: who sees whom.
+        queries: sets of tokens that attend, a mask (B, S) each.
+        slot_inputs: as for `read_attention`.
+
+    Returns:
+        For each set of queries the weights (B, S) that keys get, averaged over heads, layers and the sample's
+        queries, in double precision on the CPU; zeros in samples without queries. They sum to 1 over keys.
+    """
+    totals = [torch.zeros_like(query_BS, dtype=torch.float64) for query_BS in queries]
 
     def add(layer: int, weights_BHSS: Tensor) -> None:
         del layer
-        summed.add_(weights_BHSS.float().mean(1))
+        mean_BSS = weights_BHSS.mean(1, dtype=torch.float32)
+        for total_BS, query_BS in zip(totals, queries, strict=True):
+            to_keys_BS = (mean_BSS * query_BS.unsqueeze(-1)).sum(1).double()
+            total_BS.add_(to_keys_BS / query_BS.sum(-1, keepdim=True).clamp(min=1))
 
-    layers = read_attention(model, batch, visibility, add)
-    mean_BSS = (summed / layers).cpu()
-    out = []
-    for weights_SS, latent_S, spans in zip(
-        mean_BSS, model.slot_mask(batch).cpu(), image_spans(model, batch), strict=True
-    ):
-        rows_KS = weights_SS[latent_S]
-        out.append([rows_KS[:, places].reshape(len(rows_KS), *size).numpy() for places, size in spans])
-    return out
+    layers = read_attention(model, batch, visibility, add, slot_inputs=slot_inputs)
+    return [total_BS.cpu() / layers for total_BS in totals]
 
 
 def image_spans(model: LatentModel, batch: Batch) -> list[list[tuple[Tensor, tuple[int, int]]]]:
@@ -210,20 +277,21 @@ def _weights_hook(number: int, reader: Reader) -> Callable[[nn.Module, Any, Any]
 def _masses(model: LatentModel, batch: Batch, visibility: Visibility) -> Tensor:
     """Mean attention mass of each sample (B,), in double precision on the CPU."""
     answer_BS = torch.eq(batch["roles"], int(Role.ANSWER))
-    latent_BS = model.slot_mask(batch)
-    _require_answers(answer_BS, batch)
-    mass_B = torch.zeros(len(answer_BS), dtype=torch.float64, device=answer_BS.device)
-
-    def add(layer: int, weights_BHSS: Tensor) -> None:
-        del layer
-        to_latents_BS = (weights_BHSS.float().mean(1) * latent_BS[:, None]).sum(-1)
-        mass_B.add_((to_latents_BS * answer_BS).sum(-1) / answer_BS.sum(-1))
-
-    layers = read_attention(model, batch, visibility, add)
-    return mass_B.cpu() / layers
+    require_answers(answer_BS, batch)
+    to_keys_BS = received(model, batch, visibility, [answer_BS])[0]
+    return (to_keys_BS * model.slot_mask(batch).cpu()).sum(-1)
 
 
-def _require_answers(answer_BS: Tensor, batch: Batch) -> None:
+def require_answers(answer_BS: Tensor, batch: Batch) -> None:
+    """Refuse samples without answers.
+
+    Args:
+        answer_BS: True at the tokens of answers (B, S).
+        batch: names its samples.
+
+    Raises:
+        UserError: a sample has no answer tokens.
+    """
     for name, has_answer in zip(batch["sample_ids"], answer_BS.any(-1).tolist(), strict=True):
         if not has_answer:
             raise UserError(

@@ -77,9 +77,9 @@ def draw(chart: Chart) -> Drawn:
     """Place a chart's lines, ticks and marks."""
     finite = [point for line in chart.lines for point in line.points if isfinite(point[1])]
     xs = [x for x, _ in finite] + [x for x, _ in chart.marks]
-    x_ticks, x_low, x_high = _axis(xs, tight=True)
+    x_ticks, x_low, x_high = axis(xs, tight=True)
     edges = [y for line in chart.lines for _, *ends in _edges(line) for y in ends]
-    y_ticks, y_low, y_high = _axis([y for _, y in finite] + edges, tight=False)
+    y_ticks, y_low, y_high = axis([y for _, y in finite] + edges, tight=False)
 
     def across(x: float) -> float:
         return round(LEFT + (x - x_low) / (x_high - x_low) * (WIDTH - LEFT - RIGHT), 1)
@@ -132,8 +132,16 @@ def _outline(edges: Sequence[tuple[float, float, float]]) -> str:
     return f"{_path([*upper, *lower])}Z" if edges else ""
 
 
-def _axis(values: Sequence[float], tight: bool) -> tuple[list[float], float, float]:
-    """Choose round ticks and the range: of the values themselves (tight), or out to the next ticks."""
+def axis(values: Sequence[float], tight: bool) -> tuple[list[float], float, float]:
+    """Choose round ticks and the range: of the values themselves (tight), or out to the next ticks.
+
+    Args:
+        values: what the axis has to hold; without any it goes from 0 to 1.
+        tight: whether the range ends with the values.
+
+    Returns:
+        The ticks, the low and the high end.
+    """
     low, high = (min(values), max(values)) if values else (0.0, 1.0)
     # Values that differ by rounding alone are drawn as the flat line that they are.
     if high - low <= 1e-9 * max(abs(low), abs(high)):

@@ -37,11 +37,11 @@ class Picture:
 
     Attributes:
         label: the caption.
-        png: the image, PNG encoded.
+        encoded: the image as PNG or JPEG.
     """
 
     label: str
-    png: bytes
+    encoded: bytes
 
 
 def colours(values: Map) -> npt.NDArray[np.uint8]:
@@ -64,16 +64,29 @@ def overlay(
     Returns:
         An RGB image: the original in grey under the colours.
     """
-    base = displayed(image)
+    return with_boxes(laid_over(displayed(image), weights, float(weights.max())), boxes)
+
+
+def laid_over(base: Image.Image, weights: Map, largest: float) -> Image.Image:
+    """Lay a map over an image of the size that it is shown in.
+
+    Args:
+        base: an RGB image.
+        weights: (rows, columns), not negative.
+        largest: the weight that gets the brightest colour.
+
+    Returns:
+        An RGB image of the same size: the original in grey under the colours.
+    """
     raised = Image.fromarray(np.asarray(weights, dtype=np.float32)).resize(
         base.size, Image.Resampling.BICUBIC
     )
     # Bicubic interpolation swings a little below zero and above the largest weight.
-    heat: Map = np.clip(np.asarray(raised, np.float32) / max(float(weights.max()), 1e-12), 0, 1)
+    heat: Map = np.clip(np.asarray(raised, np.float32) / max(largest, 1e-12), 0, 1)
     opacity = (_LEAST_OPACITY + (_MOST_OPACITY - _LEAST_OPACITY) * heat)[..., None]
     grey = np.asarray(base.convert("L"), dtype=np.float32)[..., None]
     mixed = grey * (1 - opacity) + colours(heat).astype(np.float32) * opacity
-    return with_boxes(Image.fromarray(mixed.round().astype(np.uint8)), boxes)
+    return Image.fromarray(mixed.round().astype(np.uint8))
 
 
 def latent_pictures(
@@ -101,7 +114,12 @@ def latent_pictures(
         slots = np.arange(len(weights))
         for part in np.array_split(slots, min(groups, len(slots))) if len(slots) else ():
             mean = weights[part].mean(0)
-            names = f"latents {part[0] + 1}\u2013{part[-1] + 1}" if len(part) > 1 else f"latent {part[0] + 1}"
-            label = f"image {i + 1}, {names}, max {mean.max():.2g}"
+            label = f"image {i + 1}, {slot_names(part)}, max {mean.max():.2g}"
             out.append(Picture(label, png(overlay(image, mean, here))))
     return tuple(out)
+
+
+def slot_names(slots: npt.NDArray[np.intp]) -> str:
+    """Name consecutive latents, counted from 1."""
+    first, last = slots[0] + 1, slots[-1] + 1
+    return f"latents {first}\u2013{last}" if len(slots) > 1 else f"latent {first}"

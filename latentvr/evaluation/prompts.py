@@ -8,9 +8,9 @@ from functools import partial
 
 from latentvr.attention.roles import Role
 from latentvr.data.encode import EncodedSample, Encoder
-from latentvr.data.layout import Layout, NewToken, Segment
+from latentvr.data.layout import Layout, Segment
 from latentvr.data.record import Record, Source
-from latentvr.models.features import cache_features
+from latentvr.models.features import cache_features, lent
 from latentvr.models.latent_model import LatentModel
 
 #: Batches in a window; samples are sorted by length within it.
@@ -25,14 +25,23 @@ class Prompts:
         source: the records and images.
         encoder: how they are encoded.
         keep: hold every sample after its first use, features included; for repeated use of small sources.
+        lender: prompts of the same source that were used and kept: their features are not computed anew.
     """
 
-    def __init__(self, model: LatentModel, source: Source, encoder: Encoder, keep: bool = False) -> None:
+    def __init__(
+        self,
+        model: LatentModel,
+        source: Source,
+        encoder: Encoder,
+        keep: bool = False,
+        lender: Prompts | None = None,
+    ) -> None:
         self.model = model
         self.source = source
         self.encoder = encoder
         self.keep = keep
-        self._kept: dict[int, EncodedSample] = {}
+        self.lender = lender
+        self.kept: dict[int, EncodedSample] = {}
 
     def windows(self, batch_size: int) -> Iterator[list[tuple[int, EncodedSample]]]:
         """Give all records in windows of some batches: place in the source, and sample."""
@@ -42,34 +51,51 @@ class Prompts:
             samples = [self._encode(i) for i in places]
             cache_features(self.model, samples)
             if self.keep:
-                self._kept.update(zip(places, samples, strict=True))
+                self.kept.update(zip(places, samples, strict=True))
             yield list(zip(places, samples, strict=True))
 
     def _encode(self, place: int) -> EncodedSample:
-        if place in self._kept:
-            return self._kept[place]
+        if place in self.kept:
+            return self.kept[place]
         record = self.source.records[place]
-        return self.encoder.encode(record, self.source.images(record), with_answer=False)
+        found = None if self.lender is None else lent(self.model, self.lender.kept[place])
+        if found is None:
+            return self.encoder.encode(record, self.source.images(record), with_answer=False)
+        features, grid = found
+        sample = self.encoder.encode(record, self.source.images(record), with_answer=False, grid=grid)
+        return replace(sample, features=features)
 
 
-def encoder_for(model: LatentModel, max_length: int = 8192, drop_latents: bool = False) -> Encoder:
-    """Encoder for a model; with `drop_latents`, whatever has the latent role is left out of the layout."""
+def encoder_for(
+    model: LatentModel, max_length: int = 8192, drop_latents: bool = False, drop_markers: bool = False
+) -> Encoder:
+    """Encoder for a model.
+
+    Args:
+        model: its method gives the layout.
+        max_length: longest sample in tokens.
+        drop_latents: leave whatever has the latent role out of the layout.
+        drop_markers: leave the method's other new tokens out too.
+
+    Returns:
+        The encoder.
+    """
     layout = model.reasoner.layout
     tokens = model.reasoner.tokens()
+    gone = [token.text for token in tokens if drop_markers or token.role is Role.LATENT]
     return Encoder(
         model.processor,
-        partial(without_latents, layout, tokens) if drop_latents else layout,
+        partial(without_latents, layout, gone) if drop_latents or drop_markers else layout,
         tokens,
         model.backbone.positions,
         max_length,
     )
 
 
-def without_latents(layout: Callable[[Record], Layout], tokens: Sequence[NewToken], record: Record) -> Layout:
-    """A record's layout without latent tokens and slots and without images in the latents' place."""
+def without_latents(layout: Callable[[Record], Layout], gone: Sequence[str], record: Record) -> Layout:
+    """A record's layout without some new tokens, without slots and without images in the latents' place."""
     full = layout(record)
-    latent = [token.text for token in tokens if token.role is Role.LATENT]
-    return Layout(_without(full.user, latent), _without(full.answer, latent))
+    return Layout(_without(full.user, gone), _without(full.answer, gone))
 
 
 def _without(segments: Sequence[Segment], latent: Sequence[str]) -> tuple[Segment, ...]:

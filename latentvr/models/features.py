@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
+from latentvr.attention.roles import Role
 from latentvr.data.encode import EncodedSample
 from latentvr.models.latent_model import LatentModel
 
@@ -37,6 +38,27 @@ def cache_features(
     for part, pieces in _encoded(model, beside, "reference_values", "reference_grid", patches_at_once):
         for sample, piece in zip(part, pieces, strict=True):
             sample.reference_features, sample.reference_values = piece, None
+
+
+def lent(model: LatentModel, lender: EncodedSample) -> tuple[Tensor, Tensor] | None:
+    """Cached features (F, N, D) and patches (images, 3) of a sample's images, those of latents left out.
+
+    Args:
+        model: knows which tokens are visual.
+        lender: may have images in the latents' place, which a sample without latents has not.
+
+    Returns:
+        What another sample of the same images can take; None where the lender has no features.
+    """
+    if lender.features is None:
+        return None
+    visual_S = torch.eq(lender.ids, model.image_token_id)
+    kept_N = torch.ne(lender.roles, int(Role.LATENT))[visual_S]
+    if bool(kept_N.all()):
+        return lender.features, lender.grid
+    counts = [model.processor.visual_tokens(row) for row in lender.grid]
+    rows = [bool(part[0]) for part in kept_N.split(counts)]
+    return lender.features[:, kept_N], lender.grid[torch.tensor(rows)]
 
 
 def _encoded(

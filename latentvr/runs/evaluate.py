@@ -144,11 +144,11 @@ def model_overrides(resolved: Resolved, overrides: Sequence[str]) -> dict[str, A
     return {name: getattr(resolved.recipe.model, name) for name in fields}
 
 
-def default_folder(path: Path, split: str, data: Path | None) -> Path:
-    """`eval/SPLIT`, or `eval/NAME` of the data, in a checkpoint's run folder or in `runs/eval`."""
+def default_folder(path: Path, split: str, data: Path | None, verb: str = "eval") -> Path:
+    """`VERB/SPLIT`, or `VERB/NAME` of the data, in a checkpoint's run folder or in `runs/VERB`."""
     name = data.stem if data is not None else split
     root = run_folder(path)
-    return root / "eval" / name if root else Path("runs") / "eval" / path.name / name
+    return root / verb / name if root else Path("runs") / verb / path.name / name
 
 
 def describe(path: Path, recipe: Recipe, source: Source) -> dict[str, Any]:

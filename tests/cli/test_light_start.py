@@ -21,6 +21,8 @@ VERBS = [
     "train",
     "rl",
     "eval",
+    "compare",
+    "diagnose",
     "generate",
     "demo",
     "validate",

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from latentvr.data.picture import data_uri, displayed, png, with_boxes
+from latentvr.data.picture import data_uri, displayed, jpeg, png, thumbnail, with_boxes
 
 
 @pytest.mark.parametrize(
@@ -48,3 +48,38 @@ def test_a_data_uri_holds_the_image() -> None:
     image = Image.open(BytesIO(b64decode(uri.removeprefix("data:image/png;base64,"))))
     assert image.size == (3, 2)
     assert image.getpixel((0, 0)) == (1, 2, 3)
+
+
+def test_a_data_uri_names_the_format() -> None:
+    uri = data_uri(jpeg(Image.new("RGB", (16, 8), (250, 10, 10))))
+    image = Image.open(BytesIO(b64decode(uri.removeprefix("data:image/jpeg;base64,"))))
+    assert (image.format, image.size) == ("JPEG", (16, 8))
+    with pytest.raises(ValueError, match="PNG or JPEG"):
+        data_uri(b"<svg onload=alert(1)>")
+
+
+def test_a_jpeg_has_no_metadata_of_its_source() -> None:
+    file = BytesIO()
+    Image.new("RGB", (8, 8)).save(file, "JPEG", comment=b"secret", exif=_exif())
+    again = Image.open(BytesIO(jpeg(Image.open(file))))
+    assert "comment" not in again.info
+    assert "exif" not in again.info
+
+
+def _exif() -> Image.Exif:
+    exif = Image.Exif()
+    exif[0x010E] = "secret"
+    return exif
+
+
+@pytest.mark.parametrize("mode", ["L", "RGBA", "CMYK", "P", "1"])
+def test_images_of_any_mode_become_jpegs(mode: str) -> None:
+    assert Image.open(BytesIO(jpeg(Image.new(mode, (4, 4))))).mode == "RGB"
+
+
+@pytest.mark.parametrize(
+    ("size", "small"),
+    [((64, 64), (192, 192)), ((100, 30), (100, 30)), ((1024, 768), (192, 144)), ((3000, 2), (192, 1))],
+)
+def test_thumbnails_have_a_longest_side(size: tuple[int, int], small: tuple[int, int]) -> None:
+    assert thumbnail(Image.new("L", size), 192).size == small

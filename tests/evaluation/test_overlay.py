@@ -60,13 +60,13 @@ def test_pictures_show_each_image_and_each_group() -> None:
         "image 1, latents 8\u201310, max 0.25",
     ]
     assert len(out) == 8
-    assert Image.open(BytesIO(out[1].png)).size == (256, 256)
+    assert Image.open(BytesIO(out[1].encoded)).size == (256, 256)
 
 
 def test_a_group_shows_the_mean_of_its_own_latents() -> None:
     maps = np.zeros((2, 1, 2), np.float32)
     maps[0, 0, 0] = maps[1, 0, 1] = 1
-    first, second = (np.asarray(Image.open(BytesIO(p.png))) for p in latent_pictures([GREY], [maps])[1:])
+    first, second = (np.asarray(Image.open(BytesIO(p.encoded))) for p in latent_pictures([GREY], [maps])[1:])
     assert lightness(first[128, 20]) > lightness(first[128, 235])
     assert lightness(second[128, 20]) < lightness(second[128, 235])
 

@@ -14,8 +14,7 @@ from latentvr.data.record import Record
 from latentvr.evaluation.evaluate import answer_batch
 from latentvr.evaluation.metrics import judge
 from latentvr.evaluation.prompts import encoder_for
-from latentvr.evaluation.replacements import nothing
-from latentvr.models.features import cache_features
+from latentvr.models.features import cache_features, lent
 from latentvr.rl.rewards.context import RewardContext
 from latentvr.rl.rewards.latents import require_latents
 
@@ -73,7 +72,7 @@ def _right_without(context: RewardContext) -> dict[str, bool]:
     out: dict[str, bool] = {}
     for start in range(0, len(todo), TOGETHER):
         part = todo[start : start + TOGETHER]
-        feed = [nothing(model.backbone.width)(0)] * len(part) if spans else None
+        feed = [[torch.zeros(0, model.backbone.width)]] * len(part) if spans else None
         samples = [sample for _, sample in part]
         written = answer_batch(model, samples, context.stage, decode, feed, blind_markers=True)
         for (record, _), row in zip(part, written, strict=True):
@@ -89,9 +88,8 @@ def _dropped(
     latent_S = torch.eq(sample.roles, int(Role.LATENT))
     if not bool(latent_S.any()):
         return replace(sample)  # features are put into the copy, not into the caller's
-    out = encoder.encode(record, context.source.images(record), with_answer=False)
-    if sample.features is None:
-        return out
-    # Images in the place of latents have features too: they go with them.
-    kept_N = ~latent_S[torch.eq(sample.ids, context.model.image_token_id)]
-    return replace(out, features=sample.features[:, kept_N], pixel_values=None)
+    found = lent(context.model, sample)
+    if found is None:
+        return encoder.encode(record, context.source.images(record), with_answer=False)
+    out = encoder.encode(record, context.source.images(record), with_answer=False, grid=found[1])
+    return replace(out, features=found[0])

@@ -1,0 +1,1 @@
+"""Does a model use its latents? Interventions, readings and figures."""
