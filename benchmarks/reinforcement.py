@@ -27,9 +27,11 @@ from latentvr.cli.logs import to_terminal
 from latentvr.config.load import load
 from latentvr.config.rules import require, require_for_rl
 from latentvr.config.schema import Recipe
+from latentvr.diagnostics.figures import BASELINE, IDENTITY
+from latentvr.diagnostics.interventions import chosen
 from latentvr.evaluation.evaluate import accuracy
-from latentvr.evaluation.usage import AS_TRAINED, check_usage
 from latentvr.runs import rl, sft
+from latentvr.runs.diagnosis import PARTS, Asked, examine
 from latentvr.runs.evaluate import measure
 from latentvr.runs.inference import load_checkpoint
 from latentvr.runs.sources import open_split
@@ -47,6 +49,8 @@ def chance(completions, **columns):
     return [float(DRAWN.random() < 0.5) for _ in completions]
 """
 BEFORE, AFTER = "before", "after"
+#: What is done to the latents of models before and after, on request.
+CONDITIONS = ("zeros", "swap", "oracle", "markers_only", "drop", "bottleneck", "bottleneck_drop")
 
 
 @dataclass(frozen=True)
@@ -94,10 +98,13 @@ def weighed(rewards: Sequence[str] | None, seed: int, folder: Path) -> list[str]
 
 
 def answers(checkpoint: Path, recipe: Recipe, usage: bool) -> dict[str, float | None]:
-    """Greedy accuracy on the test records, with the decoding of reinforcement."""
+    """Greedy accuracy on the test records by condition, with the decoding of reinforcement."""
     model, source = load_checkpoint(checkpoint, "cpu"), open_split(recipe.data, "test")
-    made = check_usage(model, source, recipe) if usage else measure(model, source, recipe, usage=False)[0]
-    return {name: None if found is None else accuracy(found) for name, found in made.items()}
+    if not usage:
+        return {BASELINE: accuracy(measure(model, source, recipe))}
+    made = examine(model, source, recipe, Asked(chosen(CONDITIONS), without=frozenset(PARTS)))
+    names = [BASELINE, *(each.name for each in made.diagnosis.conditions if each.name != IDENTITY)]
+    return {name: made.figures[name].accuracy if name in made.figures else None for name in names}
 
 
 def reinforce(asked: argparse.Namespace, seed: int, work: Path) -> Result:
@@ -151,7 +158,7 @@ def print_runs(results: dict[int, Result]) -> None:
     print(f"| {' | '.join(head)} |\n|---|{'--:|' * (len(head) - 1)}")
     table = []
     for seed, made in results.items():
-        greedy = [made.greedy[when][AS_TRAINED] or 0.0 for when in (BEFORE, AFTER)]
+        greedy = [made.greedy[when][BASELINE] or 0.0 for when in (BEFORE, AFTER)]
         pairs = (made.reward, made.sampled, greedy)
         table.append([*(v for a, b in pairs for v in (a, b, b - a)), made.equal, made.seconds])
         cells = [f"{value:.3f}" for value in table[-1][:-1]]
@@ -183,7 +190,7 @@ def main() -> None:
     parser.add_argument("--rewards", nargs="+", default=None, help="what counts instead; may be chance")
     parser.add_argument("--start", type=Path, default=None, help="one fine-tuned run for all seeds")
     parser.add_argument("--work", type=Path, default=None, help="keeps the runs, and the starts for later")
-    parser.add_argument("--usage", action="store_true", help="also the usage checks, before and after")
+    parser.add_argument("--usage", action="store_true", help="also with other latents, before and after")
     parser.add_argument("overrides", nargs="*")
     asked = parser.parse_args()
     to_terminal()

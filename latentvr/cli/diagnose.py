@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.table import Table
 
     from latentvr.runs.diagnosis import Found
 
 HEADER = (
-    "condition", "right\n%", "k/N", "differs\nby", "95 %\ninterval", "adj.\np", "P(right)\n%", "flips\n%",
+    "condition", "right\n%", "k/N", "differs\nby", "95 %\ninterval", "adj.\np", "prob.\n%", "flips\n%",
 )  # fmt: skip
 
 
@@ -39,17 +40,22 @@ def run(
     asked = asked_for(interventions, seeds, top_k, without)
     found, folder = diagnose_checkpoint(checkpoint, overrides, data, split, asked, out)
     console = Console(markup=False, highlight=False, soft_wrap=True)
-    console.print(table(found), soft_wrap=False)
-    for condition in found.diagnosis.conditions:
-        if not condition.runs:
-            console.print(f"{condition.name} does not apply: {condition.reason}")
+    show(found, console)
     console.print(f"verdict: {found.verdict.sentence}")
     console.print(f"rule: {RULE}")
     console.print(f"results: {folder}")
     console.print(f"report: {folder / 'report.html'}")
 
 
-def table(found: Found) -> Table:
+def show(found: Found, console: Console, title: str | None = None) -> None:
+    """Print the conditions: a table, and a line for each that does not apply."""
+    console.print(table(found, title), soft_wrap=False)
+    for condition in found.diagnosis.conditions:
+        if not condition.runs:
+            console.print(f"{condition.name} does not apply: {condition.reason}")
+
+
+def table(found: Found, title: str | None = None) -> Table:
     """Draw the conditions for a terminal."""
     from rich import box
     from rich.table import Table
@@ -57,7 +63,7 @@ def table(found: Found) -> Table:
     from latentvr.diagnostics.figures import BASELINE, IDENTITY
     from latentvr.evaluation.paired import p_cell, points
 
-    out = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    out = Table(title=title, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     for i, name in enumerate(HEADER):
         out.add_column(name, justify="right" if i else "left", no_wrap=True)
     for name, made in found.figures.items():

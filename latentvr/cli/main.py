@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 import typer
 
 from latentvr import __version__
-from latentvr.errors import LatentVRError
+from latentvr.errors import LatentVRError, UserError
 
 app = typer.Typer(
     name="latentvr",
@@ -74,15 +74,18 @@ def evaluate(
     split: Annotated[
         Literal["validation", "test"] | None, typer.Option(help="Split; the recipe's by default.")
     ] = None,
-    usage: Annotated[
-        bool, typer.Option("--usage", help="Measure how much the answers use the latents.")
-    ] = False,
+    usage: Annotated[bool, typer.Option("--usage", hidden=True)] = False,
     out: Annotated[Path | None, typer.Option(help="Folder for the results.")] = None,
 ) -> None:
     """Measure a checkpoint's answers on data."""
     from latentvr.cli import eval as verb
 
-    verb.run(checkpoint, overrides or [], data=data, split=split, usage=usage, out=out)
+    if usage:
+        raise UserError(
+            "expected latentvr diagnose, which asks how much answers use the latents, got --usage, at "
+            f"latentvr eval; fix: latentvr diagnose {checkpoint}"
+        )
+    verb.run(checkpoint, overrides or [], data=data, split=split, out=out)
 
 
 @app.command()
@@ -127,7 +130,9 @@ def compare(
     run_b: Annotated[
         Path, typer.Argument(metavar="RUN_B", help="The one to compare with it.", show_default=False)
     ],
-    split: Annotated[str, typer.Option(help="Which results of run folders: eval/SPLIT.")] = "test",
+    split: Annotated[
+        str, typer.Option(help="Which results of run folders: eval/SPLIT, or diagnose/SPLIT.")
+    ] = "test",
     condition: Annotated[
         str | None, typer.Option(help="Condition of both; the model as it is by default.")
     ] = None,

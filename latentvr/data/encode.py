@@ -14,6 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from latentvr.attention.roles import Role
+from latentvr.data.answer_tokens import answer_tokens
 from latentvr.data.layout import Layout, NewToken, Segment
 from latentvr.data.processor import IMAGE_TOKEN, Processor
 from latentvr.data.record import Record
@@ -173,12 +174,8 @@ class Encoder:
         layout = self.layout(record)
         after = max((i + 1 for i, part in enumerate(layout.answer) if part.kind != "text"), default=0)
         _, text = self._render(layout.user, layout.answer[after:])
-        ids, at = self._tokenize(text), text.rfind(record.answer)
-        first, last = 0, len(ids)
-        if at >= 0 and record.answer:
-            first = _shared(self._tokenize(text[:at]), ids)
-            behind = self._tokenize(text[at + len(record.answer) :])
-            last = len(ids) - min(_shared(behind[::-1], ids[::-1]), len(ids) - first - 1)
+        ids = self._tokenize(text)
+        first, last = answer_tokens(text, record.answer, ids, self._tokenize)
         own = torch.zeros(len(ids), dtype=torch.bool)
         own[first:last] = True
         return torch.tensor(ids, dtype=torch.long), own
@@ -287,9 +284,3 @@ def _expand_slots(
         for segment in (*user, *answer)
     ]
     return tuple(written[: len(user)]), tuple(written[len(user) :])
-
-
-def _shared(some: Sequence[int], others: Sequence[int]) -> int:
-    """Number of first tokens that two texts share."""
-    pairs = zip(some, others, strict=False)
-    return next((i for i, (one, other) in enumerate(pairs) if one != other), min(len(some), len(others)))

@@ -9,6 +9,7 @@ from typing import Any
 from latentvr.attention.visibility import Visibility
 from latentvr.decoding.rollout import Rollout
 from latentvr.diagnostics.blank import Blank
+from latentvr.diagnostics.figures import BASELINE
 from latentvr.diagnostics.interventions import IDENTITY
 from latentvr.diagnostics.reading import Reading, read
 from latentvr.diagnostics.recorded import Latents
@@ -63,7 +64,7 @@ def run_baseline(
     Raises:
         LatentVRError: the identity control does not give the baseline's bits.
     """
-    way = Way("baseline", keep=True)
+    way = Way(BASELINE, keep=True)
     made = Baseline(way, Way(IDENTITY, way.stood.__getitem__, own=way.written))
     blanks = Blank(runner.model, runner.decode)
     for part in runner.parts(prompts, visibility):

@@ -6,6 +6,7 @@ baseline recorded is what all other interventions change.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -26,6 +27,8 @@ from latentvr.errors import RecipeError
 from latentvr.evaluation.prompts import Prompts, encoder_for
 from latentvr.models.latent_model import LatentModel
 
+log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
 class Diagnosis:
@@ -37,6 +40,7 @@ class Diagnosis:
         written: the baseline's rollouts.
         readings: attention and states; empty where nobody asked.
         has_latents: whether the method has any.
+        prompts: whole ones, with the features of all images.
     """
 
     baseline: Outcome
@@ -44,6 +48,7 @@ class Diagnosis:
     written: tuple[Rollout, ...]
     readings: tuple[Reading, ...]
     has_latents: bool
+    prompts: Prompts
 
     def latents(self) -> list[Tensor]:
         """Latents of each record (n, D): those fed in its answer, or final states at the prompt's slots."""
@@ -85,6 +90,8 @@ def diagnose(
             "stand between the answers of a pair; fix: set decode.do_sample=false"
         )
     model.eval()
+    count = len(source.records)
+    log.info("diagnosis: baseline and identity, %d records", count)
     names = {intervention.name for intervention in interventions}
     encoder = encoder_for(model, recipe.data.max_length)
     prompts = Prompts(model, source, encoder, keep=True)
@@ -98,14 +105,18 @@ def diagnose(
     )
     planned = plan(model, prompts, recipe, made, interventions, seeds, top_k)
     for group in planned.groups:
+        names_here = ", ".join(dict.fromkeys(way.name for way in group.ways))
+        runs, seen = len(group.ways), group.visibility.name
+        log.info("diagnosis: %d runs, %d records, %s: %s", runs, count, seen, names_here)
         runner.run(group.prompts, group.visibility, group.ways)
-    places = range(len(source.records))
+    places = range(count)
     return Diagnosis(
         made.way.outcome(),
         (Condition(IDENTITY, (made.identity.outcome(),)), *_conditions(planned, interventions)),
         tuple(made.written[i] for i in places),
         tuple(made.readings[i] for i in places) if readings else (),
         planned.has_latents,
+        prompts,
     )
 
 

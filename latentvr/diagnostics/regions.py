@@ -85,7 +85,8 @@ def elsewhere(record: Record, seed: int, place: int) -> Record:
     Returns:
         The record; a box as large as its image stays where it is.
     """
-    generator = torch.Generator().manual_seed((seed << 32) + place)
+    # A generator on the CPU takes the last 32 bits of its seed alone.
+    generator = torch.Generator().manual_seed(seed * 1_000_003 + place)
 
     def moved(box: Box) -> Box:
         x0, y0, x1, y1 = box.box

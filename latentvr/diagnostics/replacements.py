@@ -145,7 +145,8 @@ def top_k(recorded: Recorded, attention: Sequence[Tensor], k: int) -> Given:
 
 
 def _generator(seed: int, place: int) -> torch.Generator:
-    return torch.Generator().manual_seed((seed << 32) + place)
+    # A generator on the CPU takes the last 32 bits of its seed alone.
+    return torch.Generator().manual_seed(seed * 1_000_003 + place)
 
 
 def _normal(like: Tensor, generator: torch.Generator) -> Tensor:

@@ -17,14 +17,14 @@ MARGIN = 0.05
 RULE = (
     "A condition falls where its accuracy is below the baseline's, the p value of McNemar's test is below "
     f"{ALPHA} after Holm's correction over all conditions, and the 95 % interval of the difference lies "
-    "below 0. Used: accuracy falls without the latents (drop), with another record's (swap), and under every "
-    "condition that leaves nothing of the record in them (zeros, mean, noise_matched, noise_norm, "
-    "blank_image, markers_only); what does not apply is not asked for, but drop alone is not enough. Markers "
-    "suffice: not used, drop falls, and with the markers alone (markers_only), or with nothing in the slots "
-    "(zeros and mean, both), the 95 % interval of the difference lies above half of what drop costs. Not "
-    "shown to be used: everything else, too few records included; so it is, too, where the model's own "
-    f"latents, fed back (identity), change accuracy (p below {ALPHA}) or more than {100 * MARGIN:.0f} % of "
-    "the answers."
+    "below 0. Markers suffice: drop falls, and with the markers alone (markers_only), or with nothing in the "
+    "slots (zeros and mean, both), the 95 % interval of the difference lies above half of what drop costs. "
+    "Used: they do not suffice, and accuracy falls without the latents (drop), with another record's (swap), "
+    "and under every condition that leaves nothing of the record in them (zeros, mean, noise_matched, "
+    "noise_norm, blank_image, markers_only); what does not apply is not asked for, but drop alone is not "
+    "enough. Not shown to be used: everything else, too few records included; so it is, too, where the "
+    f"model's own latents, fed back (identity), change accuracy (p below {ALPHA}) or more than "
+    f"{100 * MARGIN:.0f} % of the answers."
 )
 #: Conditions that leave nothing of the record in its latents.
 _EMPTY = ("zeros", "mean", "noise_matched", "noise_norm", "blank_image", "markers_only")
@@ -98,6 +98,14 @@ class _Judged:
                 f"feeding the model its own latents changes {share:.1f} % of the answers "
                 f"({self._told(IDENTITY)}), so that no condition can be judged"
             )
+        kept = next((names for names in _KEEPING if all(map(self._keeps, names))), None)
+        if kept is not None:
+            worst = min(kept, key=lambda name: self._figures[name].interval[0])
+            keeper = "the markers alone" if worst == "markers_only" else "slots with nothing in them"
+            return "markers suffice", (
+                f"{self._losses(['drop'])}, but {keeper} prevent most of that loss "
+                f"({worst}: {self._told(worst)})"
+            )
         standing = [name for name in _TESTS if name in self._figures and not self._falls(name)]
         if not standing and self._missing:
             return "not shown to be used", (
@@ -107,14 +115,6 @@ class _Judged:
         falling = self._falling()
         if not standing and any(name != "drop" for name in falling):
             return "used", self._losses(falling)
-        kept = next((names for names in _KEEPING if all(map(self._keeps, names))), None)
-        if kept is not None:
-            worst = min(kept, key=lambda name: self._figures[name].interval[0])
-            keeper = "the markers alone" if worst == "markers_only" else "slots with nothing in them"
-            return "markers suffice", (
-                f"{self._losses(['drop'])}, but {keeper} prevent most of that loss "
-                f"({worst}: {self._told(worst)})"
-            )
         told = f"{self._losses(falling)}, but " if falling else ""
         return "not shown to be used", told + self._why_not(standing)
 

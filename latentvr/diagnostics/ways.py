@@ -42,6 +42,7 @@ class Way:
         spans: False keeps the model from opening latent spans.
         predictions: by place.
         probabilities: of the right answer, by place.
+        latent_steps: hidden states that were fed, by place.
         written: rollouts by place, on the CPU, where they are kept.
         stood: what stood at the latent slots, by place, where it is kept.
         keep: keep rollouts and latents.
@@ -56,6 +57,7 @@ class Way:
     own: Mapping[int, Rollout] | None = None
     predictions: dict[int, Prediction] = field(default_factory=dict)
     probabilities: dict[int, float] = field(default_factory=dict)
+    latent_steps: dict[int, int] = field(default_factory=dict)
     written: dict[int, Rollout] = field(default_factory=dict)
     stood: dict[int, Latents] = field(default_factory=dict)
 
@@ -63,7 +65,8 @@ class Way:
         """What came of it, in the order of the source."""
         places = sorted(self.predictions)
         return Outcome(
-            tuple(self.predictions[i] for i in places), tuple(self.probabilities[i] for i in places)
+            tuple(replace(self.predictions[i], latent_steps=self.latent_steps[i]) for i in places),
+            tuple(self.probabilities[i] for i in places),
         )
 
 
@@ -140,7 +143,8 @@ class Runner:
         before = None if way.own is None else [way.own[i] for i in part.places]
         in_prompts, in_spans = (given, None) if model.reasoner.span() is None else (None, given)
         prefix = grow(model, part.prefix, _stacked(in_prompts))
-        decode = self._with_room(in_spans, before)
+        room = self._room(part, way, in_spans, before)
+        decode = replace(self.decode, max_new_tokens=max(room))
         written = generate(
             model, part.batch, prefix.stage, decode, feed=in_spans, open_spans=way.spans, prefix=prefix
         )
@@ -150,7 +154,11 @@ class Runner:
         texts = written if before is None else before
         whole = completed(model, part.batch, self._turns(part, way, texts, in_spans))
         right = probabilities(model, prefix, whole, None if way.spans else _start(model))
-        self._write_down(part, way, written, stood, right)
+        self._write_down(part, way, [row.ids[:n] for row, n in zip(written, room, strict=True)], right)
+        for i, row, latents in zip(part.places, written, stood, strict=True):
+            way.latent_steps[i] = len(row.fed)
+            if way.keep:
+                way.written[i], way.stood[i] = row.cpu(), [own.cpu() for own in latents]
         return written, whole
 
     def _turns(
@@ -166,31 +174,25 @@ class Runner:
             for i, text, own in zip(part.places, texts, latents, strict=True)
         ]
 
-    def _write_down(
-        self, part: Part, way: Way, written: Sequence[Rollout], stood: Sequence[Latents], right: list[float]
-    ) -> None:
-        """Put what came of a condition into it."""
-        texts = self.model.processor.tokenizer.batch_decode(
-            [row.ids for row in written], skip_special_tokens=True
-        )
-        for at, (i, record) in enumerate(zip(part.places, part.records, strict=True)):
-            said = (i, texts[at])
-            if said not in self._judged:
-                self._judged[said] = judge(record, texts[at])
-            way.predictions[i] = replace(self._judged[said], latent_steps=len(written[at].fed))
-            way.probabilities[i] = right[at]
-            if way.keep:
-                way.written[i] = written[at].cpu()
-                way.stood[i] = [latents.cpu() for latents in stood[at]]
+    def _write_down(self, part: Part, way: Way, ids: list[list[int]], right: list[float]) -> None:
+        """Judge the answers of a condition."""
+        texts = self.model.processor.tokenizer.batch_decode(ids, skip_special_tokens=True)
+        for i, record, text, probability in zip(part.places, part.records, texts, right, strict=True):
+            if (i, text) not in self._judged:
+                self._judged[i, text] = judge(record, text)
+            way.predictions[i] = self._judged[i, text]
+            way.probabilities[i] = probability
 
-    def _with_room(self, given: Sequence[Latents] | None, before: Sequence[Rollout] | None) -> DecodeConfig:
-        """Leave as much room for text as with the model's own latents: given ones may be many more."""
-        if given is None or before is None:
-            return self.decode
-        more = [
-            sum(map(len, spans)) - sum(map(len, row.spans)) for spans, row in zip(given, before, strict=True)
-        ]
-        return replace(self.decode, max_new_tokens=self.decode.max_new_tokens + max(0, *more))
+    def _room(
+        self, part: Part, way: Way, given: Sequence[Latents] | None, before: Sequence[Rollout] | None
+    ) -> list[int]:
+        """Longest answer of each row, slots included: as much text as with the model's own latents."""
+        longest = self.decode.max_new_tokens
+        if before is None or (given is None and way.spans):
+            return [longest] * len(part.places)
+        own = [sum(map(len, row.spans)) for row in before]
+        now = [0] * len(own) if given is None else [sum(map(len, latents)) for latents in given]
+        return [max(1, longest + new - old) for new, old in zip(now, own, strict=True)]
 
 
 def latents_of(prefix: Prefix, written: Sequence[Rollout]) -> list[Latents]:

@@ -1,4 +1,4 @@
-"""Where attention goes: from the answer to the latents, and from the latents to the image.
+"""Where attention goes: what tokens get of it, and from the latents to the image.
 
 The weights are those of the stock model in its eager form, under the reference mask. They are read layer by
 layer and reduced at once: one layer's (B, H, S, S) is in memory, never all layers'.
@@ -9,7 +9,7 @@ of layers.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -28,30 +28,6 @@ from latentvr.reasoners.base import Batch, Stage
 Map = npt.NDArray[np.float32]
 Reader = Callable[[int, Tensor], None]
 SlotInputs = Callable[[Tensor | None], Tensor | None]
-
-
-@torch.no_grad()
-def answer_to_latent(model: LatentModel, batches: Iterable[Batch], visibility: Visibility) -> float:
-    """Mean attention from answer tokens to latent tokens (arXiv 2512.21218, section 4.4.1).
-
-    The weights of one answer token are summed over its latent keys, then averaged over heads, layers, the
-    sample's answer tokens (its end token included) and, last, over samples.
-
-    Args:
-        model: put into evaluation mode for the call.
-        batches: teacher-forced batches with their answers, on the model's device.
-        visibility: who sees whom.
-
-    Returns:
-        A share between 0 and 1; 0 for a method without latent tokens.
-
-    Raises:
-        UserError: there are no samples, or one has no answer.
-    """
-    masses = [_masses(model, batch, visibility) for batch in batches]
-    if not masses:
-        raise UserError("expected at least one batch, got none, at attention mass; fix: give records")
-    return float(torch.cat(masses).mean())
 
 
 @torch.no_grad()
@@ -272,14 +248,6 @@ def _weights_hook(number: int, reader: Reader) -> Callable[[nn.Module, Any, Any]
         reader(number, output[1])
 
     return hook
-
-
-def _masses(model: LatentModel, batch: Batch, visibility: Visibility) -> Tensor:
-    """Mean attention mass of each sample (B,), in double precision on the CPU."""
-    answer_BS = torch.eq(batch["roles"], int(Role.ANSWER))
-    require_answers(answer_BS, batch)
-    to_keys_BS = received(model, batch, visibility, [answer_BS])[0]
-    return (to_keys_BS * model.slot_mask(batch).cpu()).sum(-1)
 
 
 def require_answers(answer_BS: Tensor, batch: Batch) -> None:

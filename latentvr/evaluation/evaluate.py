@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
@@ -18,9 +18,6 @@ from latentvr.evaluation.prompts import Prompts
 from latentvr.models.latent_model import LatentModel
 from latentvr.reasoners.base import Stage
 
-#: Latents of a record's spans (n, D), by its place in the source.
-Feed = Callable[[int], Sequence[torch.Tensor]]
-
 
 @torch.no_grad()
 def answer_all(
@@ -29,9 +26,6 @@ def answer_all(
     visibility: Visibility,
     decode: DecodeConfig,
     batch_size: int,
-    feed: Feed | None = None,
-    keep: dict[int, Rollout] | None = None,
-    blind_markers: bool = False,
 ) -> list[Prediction]:
     """Generate an answer for each prompt, in batches of similar length, and score it.
 
@@ -41,9 +35,6 @@ def answer_all(
         visibility: at test.
         decode: length limit, latent exit, sampling.
         batch_size: prompts per forward pass.
-        feed: gives by a record's place the latents of its spans, instead of the model's own.
-        keep: gets what was written, by the record's place.
-        blind_markers: take the latents' sight from markers in answers.
 
     Returns:
         Predictions in the order of the records.
@@ -57,11 +48,8 @@ def answer_all(
         window.sort(key=lambda entry: len(entry[1].ids))
         for start in range(0, len(window), batch_size):
             part = window[start : start + batch_size]
-            given = None if feed is None else [feed(i) for i, _ in part]
             samples = [sample for _, sample in part]
-            written = answer_batch(model, samples, stage, decode, given, generator, blind_markers)
-            if keep is not None:
-                keep.update(zip([i for i, _ in part], written, strict=True))
+            written = answer_batch(model, samples, stage, decode, generator=generator)
             for (i, _), row in zip(part, written, strict=True):
                 made = judge(records[i], tokenizer.decode(row.ids, skip_special_tokens=True))
                 out[i] = replace(made, latent_steps=len(row.fed))

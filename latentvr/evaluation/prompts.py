@@ -111,12 +111,3 @@ def _without(segments: Sequence[Segment], latent: Sequence[str]) -> tuple[Segmen
         if segment.kind == "image" or text:
             out.append(segment if text == segment.text else replace(segment, text=text))
     return tuple(out)
-
-
-def has_latents(model: LatentModel, source: Source) -> bool:
-    """Tell whether the method has latents: in the first record's prompt, or in spans of its answers."""
-    if model.reasoner.span() is not None:
-        return True
-    record = source.records[0]
-    sample = encoder_for(model).encode(record, source.images(record), with_answer=False)
-    return bool((sample.roles == Role.LATENT).any())

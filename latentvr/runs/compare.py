@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from latentvr.data.readers.fields import shown
+from latentvr.diagnostics.figures import BASELINE
 from latentvr.errors import UserError
 from latentvr.evaluation.paired import bootstrap, holm, mcnemar, p_text, points
 from latentvr.runs.results import Answer, Results, read_results, results_folder
@@ -115,7 +116,7 @@ def compare(path_a: Path, path_b: Path, split: str = "test", condition: str | No
     Args:
         path_a: folder with results, or a run folder.
         path_b: the other one.
-        split: name of the folder below `eval/` of a run folder.
+        split: name of the folder below `eval/` of a run folder, or where there is none below `diagnose/`.
         condition: that is compared; the model as it is by default.
 
     Returns:
@@ -124,7 +125,7 @@ def compare(path_a: Path, path_b: Path, split: str = "test", condition: str | No
     Raises:
         UserError: results are missing, damaged, or of other records.
     """
-    a, b = (read_results(results_folder(path, split), condition) for path in (path_a, path_b))
+    a, b = (read_results(results_folder(path, split), condition or BASELINE) for path in (path_a, path_b))
     _require_same_records(a, b)
     groups: dict[str, list[tuple[Answer, Answer]]] = {}
     for one, other in zip(a.answers, b.answers, strict=True):

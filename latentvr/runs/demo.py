@@ -8,7 +8,7 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import cast
 
@@ -17,18 +17,24 @@ from omegaconf import MISSING, OmegaConf
 
 from latentvr.config.load import Resolved, load
 from latentvr.config.rules import require
+from latentvr.diagnostics.interventions import chosen
 from latentvr.evaluation.metrics import HEADER, Prediction, by_task, rows
 from latentvr.evaluation.report import Example, Report, ReportTable, write_report
-from latentvr.evaluation.usage import AS_TRAINED, check_usage
 from latentvr.models.latent_model import LatentModel
+from latentvr.runs.diagnosis import Asked, Found, examine
+from latentvr.runs.diagnosis_report import figures_table
+from latentvr.runs.evaluate import measure as answered
+from latentvr.runs.examples import examples
 from latentvr.runs.folder import RESOLVED, versions
 from latentvr.runs.inference import load_checkpoint
 from latentvr.runs.recipes import recipe_file
 from latentvr.runs.sft import build_model, train
+from latentvr.runs.sft_curves import curves
 from latentvr.runs.sources import open_split
-from latentvr.runs.usage_report import attention_mass, condition_table, curves, examples
 
 Say = Callable[[str], None]
+#: What is done to the latents of trained arms: what takes little time and shows where the image passes.
+ASKED = Asked(chosen(["drop", "bottleneck", "bottleneck_drop"]), without=frozenset({"probes"}))
 
 
 @dataclass
@@ -59,15 +65,15 @@ class Result:
 
     Attributes:
         arm: the arm.
-        predictions: by condition.
-        attention: answer-to-latent attention, or None without latents.
+        predictions: of the model as it is.
+        found: what the interventions gave, or None for an untrained arm.
         shown: samples with overlays.
         folder: run folder, or None for an untrained arm.
     """
 
     arm: Arm
-    predictions: dict[str, list[Prediction] | None]
-    attention: float | None
+    predictions: tuple[Prediction, ...]
+    found: Found | None
     shown: tuple[Example, ...]
     folder: Path | None
 
@@ -119,33 +125,28 @@ def trained_model(resolved: Resolved, again: bool) -> LatentModel:
 
 
 def measure(arm: Arm, model: LatentModel, resolved: Resolved, folder: Path | None) -> Result:
-    """Run the usage checks of one arm on the test records."""
+    """Answer the test records; a trained arm also under the interventions."""
     recipe = resolved.recipe
     source = open_split(recipe.data, "test")
-    predictions = check_usage(model, source, recipe)
-    attention = attention_mass(model, source, recipe) if folder else None
-    shown = examples(model, source, predictions[AS_TRAINED] or [], recipe) if attention is not None else ()
-    return Result(arm, predictions, attention, shown, folder)
+    if folder is None:
+        return Result(arm, tuple(answered(model, source, recipe)), None, (), None)
+    found = examine(model, source, recipe, ASKED)
+    predictions = found.diagnosis.baseline.predictions
+    shown = examples(model, source, predictions, recipe) if found.diagnosis.has_latents else ()
+    return Result(arm, predictions, found, shown, folder)
 
 
 def accuracy_table(results: list[Result]) -> ReportTable:
-    """Accuracy of every arm as trained."""
-    body = [
-        (result.arm.name, *row)
-        for result in results
-        for row in rows(by_task(result.predictions[AS_TRAINED] or []))
-    ]
+    """Accuracy of every arm as it is."""
+    body = [(result.arm.name, *row) for result in results for row in rows(by_task(result.predictions))]
     note = "Test scans and photographs never occur in training. Intervals are Wilson's, 95 %."
     return ReportTable("Accuracy on the test records", ("model", *HEADER), tuple(body), note)
 
 
-def usage_tables(results: list[Result]) -> tuple[ReportTable, ...]:
-    """The usage checks of the trained arms."""
-    return tuple(
-        condition_table(f"Usage checks: {result.arm.name}", result.predictions)
-        for result in results
-        if result.folder
-    )
+def intervention_tables(results: list[Result]) -> tuple[ReportTable, ...]:
+    """What the interventions gave, a table for each trained arm."""
+    found = [(result.arm.name, result.found) for result in results if result.found]
+    return tuple(replace(figures_table(made), caption=f"Interventions: {name}") for name, made in found)
 
 
 def plain_words(results: list[Result]) -> tuple[str, ...]:
@@ -158,13 +159,24 @@ def plain_words(results: list[Result]) -> tuple[str, ...]:
         "samples of every task, for their formats.",
     ]
     for result in results:
-        if result.attention is not None:
+        mass = _attention(result)
+        if mass is not None:
             lines.append(
-                f"{result.arm.name}: answer tokens put {result.attention:.3f} of their attention on the "
-                "latents. Under the bottleneck the image reaches the answer through the latents alone; what "
-                "is right there beyond the row without latents went through them."
+                f"{result.arm.name}: answer tokens put {mass:.3f} of their attention on the latents. "
+                "drop takes the latents away. Under the bottleneck the image reaches the answer through the "
+                "latents alone; what is right there beyond bottleneck_drop, where they are gone as well, "
+                "went through them. Whether answers use the latents takes more conditions than these: "
+                f"latentvr diagnose {result.folder} runs them and gives a verdict."
             )
     return tuple(lines)
+
+
+def _attention(result: Result) -> float | None:
+    """Mean attention from answers to latents; None without latents."""
+    found = result.found
+    if found is None or found.geometry is None or not found.diagnosis.has_latents:
+        return None
+    return found.geometry.mass
 
 
 def demo_report(results: list[Result]) -> Report:
@@ -172,7 +184,7 @@ def demo_report(results: list[Result]) -> Report:
     return Report(
         title="latentvr demo",
         summary=plain_words(results),
-        tables=(accuracy_table(results), *usage_tables(results)),
+        tables=(accuracy_table(results), *intervention_tables(results)),
         charts=tuple(
             chart for result in results if result.folder for chart in curves(result.folder, result.arm.name)
         ),

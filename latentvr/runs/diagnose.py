@@ -9,9 +9,10 @@ from latentvr.diagnostics.interventions import chosen
 from latentvr.diagnostics.probes import require_sklearn
 from latentvr.errors import RecipeError, UserError
 from latentvr.evaluation.report import write_report
-from latentvr.runs.diagnosis import PARTS, Asked, Found, examine, write_results
+from latentvr.runs.diagnosis import PARTS, Asked, Found, judged, measured, write_results
 from latentvr.runs.diagnosis_report import diagnosis_report
 from latentvr.runs.evaluate import default_folder, describe, model_overrides, require_same, settings
+from latentvr.runs.folder import run_folder
 from latentvr.runs.inference import find_checkpoint, load_found
 from latentvr.runs.sources import open_split
 
@@ -89,7 +90,10 @@ def diagnose_checkpoint(
     }
     require_same(folder, facts)
     model = load_found(found, path, recipe.train.device, model_overrides(resolved, overrides))
-    result = examine(model, source, recipe, asked, facts)
+    result = judged(model, source, recipe, asked, facts)
+    write_results(result, folder)  # before anything else can fail
+    result = measured(result, model, source, asked)
     write_results(result, folder)
-    write_report(folder / "report.html", diagnosis_report(str(path), result, model, source, recipe))
+    report = diagnosis_report(str(path), result, model, source, recipe, run_folder(path))
+    write_report(folder / "report.html", report)
     return result, folder

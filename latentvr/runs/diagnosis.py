@@ -22,7 +22,6 @@ from latentvr.diagnostics.recorded import NotApplicable
 from latentvr.diagnostics.regions import region_latents
 from latentvr.diagnostics.verdict import RULE, Verdict, verdict
 from latentvr.evaluation.metrics import Prediction
-from latentvr.evaluation.prompts import Prompts, encoder_for
 from latentvr.models.latent_model import LatentModel
 from latentvr.runs.folder import replace_text
 
@@ -71,7 +70,7 @@ class Found:
 def examine(
     model: LatentModel, source: Source, recipe: Recipe, asked: Asked, facts: dict[str, Any] | None = None
 ) -> Found:
-    """Run interventions on a model and judge what they give.
+    """Run interventions on a model, judge what they give, and measure its latents.
 
     Args:
         model: any method.
@@ -83,22 +82,32 @@ def examine(
     Returns:
         What was found.
     """
-    seen = "geometry" not in asked.without or "probes" not in asked.without
+    return measured(judged(model, source, recipe, asked, facts), model, source, asked)
+
+
+def judged(
+    model: LatentModel, source: Source, recipe: Recipe, asked: Asked, facts: dict[str, Any] | None = None
+) -> Found:
+    """Run interventions and judge what they give; the arguments are those of `examine`."""
+    seen = not asked.without.issuperset(PARTS)
     result = diagnose(model, source, recipe, asked.interventions, asked.seeds, asked.top_k, seen)
     figures = table(result.baseline, result.conditions)
     absent = {condition.name: condition.reason for condition in result.conditions if not condition.runs}
-    judged = verdict(figures, result.has_latents, absent)
-    shape = None if "geometry" in asked.without else _geometry(model, source, recipe, result)
-    probes = () if "probes" in asked.without else tuple(probe(source.records, result.readings))
-    return Found(result, figures, judged, shape, probes, facts or {})
+    return Found(result, figures, verdict(figures, result.has_latents, absent), None, (), facts or {})
 
 
-def _geometry(model: LatentModel, source: Source, recipe: Recipe, result: Diagnosis) -> Geometry:
+def measured(found: Found, model: LatentModel, source: Source, asked: Asked) -> Found:
+    """Add the geometry of the latents and the probes, where they are asked for."""
+    shape = None if "geometry" in asked.without else _geometry(model, source, found.diagnosis)
+    made = () if "probes" in asked.without else tuple(probe(source.records, found.diagnosis.readings))
+    return dataclasses.replace(found, geometry=shape, probes=made)
+
+
+def _geometry(model: LatentModel, source: Source, result: Diagnosis) -> Geometry:
     """Figures of the latents, with the distance to targets where there are as many targets as latents."""
     latents = result.latents()
     try:
-        prompts = Prompts(model, source, encoder_for(model, recipe.data.max_length))
-        regions = [torch.cat(spans) for spans in region_latents(model, prompts, source.records)]
+        regions = [torch.cat(spans) for spans in region_latents(model, result.prompts, source.records)]
     except NotApplicable:
         regions = []
     targets = [
@@ -123,7 +132,7 @@ def write_results(found: Found, folder: Path) -> None:
             drawn = seed if len(condition.runs) > 1 else None
             lines += _lines(condition.name, drawn, run.predictions, run.probabilities)
     replace_text(folder / "predictions.jsonl", "".join(f"{line}\n" for line in lines))
-    replace_text(folder / "results.json", json.dumps(_results(found), indent=2) + "\n")
+    replace_text(folder / "results.json", json.dumps(_results(found), indent=2, allow_nan=False) + "\n")
 
 
 def _lines(

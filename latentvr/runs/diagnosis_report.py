@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from latentvr.attention.visibility import preset
 from latentvr.config.schema import Recipe
 from latentvr.data.record import Source
 from latentvr.diagnostics import geometry as shape
@@ -26,7 +27,9 @@ from latentvr.evaluation.report import Card, CardAnswer, Report, ReportTable, Ve
 from latentvr.evaluation.scatter import Scatter
 from latentvr.models.latent_model import LatentModel
 from latentvr.runs.diagnosis import Found
+from latentvr.runs.examples import spread
 from latentvr.runs.folder import versions
+from latentvr.runs.sft_curves import curves
 
 #: Records that are shown with their answers, and with overlays.
 CARDS, OVERLAYS = 24, 6
@@ -49,7 +52,9 @@ PROBE_NOTE = (
 )
 
 
-def diagnosis_report(title: str, found: Found, model: LatentModel, source: Source, recipe: Recipe) -> Report:
+def diagnosis_report(
+    title: str, found: Found, model: LatentModel, source: Source, recipe: Recipe, run: Path | None = None
+) -> Report:
     """Lay out the page.
 
     Args:
@@ -58,6 +63,7 @@ def diagnosis_report(title: str, found: Found, model: LatentModel, source: Sourc
         model: draws the overlays.
         source: records and images.
         recipe: visibility at test, longest sample.
+        run: folder whose training curves are shown, where there is one.
 
     Returns:
         The page.
@@ -68,6 +74,7 @@ def diagnosis_report(title: str, found: Found, model: LatentModel, source: Sourc
         verdict=VerdictBox(judged.word, judged.sentence, RULE, judged.reasons),
         tables=(figures_table(found), conditions_table(found)),
         bars=(accuracy_bars(found),),
+        charts=curves(run) if run else (),
         measures=_measures(found),
         scatters=_scatters(found, source),
         grids=_grids(found, model, source, recipe),
@@ -187,19 +194,14 @@ def _grids(found: Found, model: LatentModel, source: Source, recipe: Recipe) -> 
     """Where latents look, for records spread over the source."""
     if found.geometry is None or not found.diagnosis.has_latents:
         return ()
-    places = _spread(len(source.records), OVERLAYS)
-    maps = overlay_maps(model, source, recipe, found.diagnosis.written, places)
+    places = spread(len(source.records), OVERLAYS)
+    maps = overlay_maps(model, found.diagnosis, preset(recipe.decode.visibility), places)
     out: list[OverlayGrid] = []
     for place, own in zip(places, maps, strict=True):
         record = source.records[place]
         boxes = [(box.image, box.box) for box in record.bboxes]
         out += layer_grids(record.id, source.images(record), own, boxes)
     return tuple(out)
-
-
-def _spread(count: int, limit: int) -> list[int]:
-    """At most `limit` places, evenly over a source."""
-    return [i * count // min(limit, count) for i in range(min(limit, count))]
 
 
 def _cards(found: Found, source: Source) -> tuple[Card, ...]:
@@ -211,8 +213,8 @@ def _cards(found: Found, source: Source) -> tuple[Card, ...]:
     for place, was in enumerate(baseline.predictions):
         moved = any(run.predictions[place].answer != was.answer for _, run in runs)
         (flipped if moved else steady).append(place)
-    first = [flipped[i] for i in _spread(len(flipped), CARDS * 3 // 4)] if flipped else []
-    rest = [steady[i] for i in _spread(len(steady), CARDS - len(first))] if steady else []
+    first = [flipped[i] for i in spread(len(flipped), CARDS * 3 // 4)] if flipped else []
+    rest = [steady[i] for i in spread(len(steady), CARDS - len(first))] if steady else []
     return tuple(_card(place, source, baseline, runs) for place in sorted(first + rest))
 
 

@@ -1,4 +1,4 @@
-"""Measure a checkpoint: accuracy per task, and on request the usage checks, with a report."""
+"""Measure a checkpoint: accuracy per task."""
 
 from __future__ import annotations
 
@@ -14,17 +14,15 @@ from latentvr.config.load import Resolved
 from latentvr.config.rules import require_for_evaluation
 from latentvr.config.schema import DataConfig, Recipe
 from latentvr.data.record import Source
+from latentvr.diagnostics.figures import BASELINE
 from latentvr.errors import RecipeError
 from latentvr.evaluation.evaluate import answer_all
 from latentvr.evaluation.metrics import Prediction, by_task
 from latentvr.evaluation.prompts import Prompts, encoder_for
-from latentvr.evaluation.report import write_report
-from latentvr.evaluation.usage import AS_TRAINED, check_usage
 from latentvr.models.latent_model import LatentModel
 from latentvr.runs.folder import fingerprint, run_folder, settings_of
 from latentvr.runs.inference import find_checkpoint, load_found
 from latentvr.runs.sources import open_split
-from latentvr.runs.usage_report import attention_mass, evaluation_report, examples
 
 #: Settings that an evaluation can change; a checkpoint fixes all others.
 SECTIONS = ("data", "decode", "eval")
@@ -39,15 +37,13 @@ class Evaluation:
     """What was measured.
 
     Attributes:
-        predictions: by the name of the condition; None where it does not apply.
-        attention: mean attention mass from answer to latents, or None where there are no latents.
+        predictions: one for each record, in the order of the source.
         facts: checkpoint, data and settings that the figures belong to.
         folder: where the results are.
         opens_spans: whether the method opens latent spans in its answers.
     """
 
-    predictions: dict[str, list[Prediction] | None]
-    attention: float | None
+    predictions: list[Prediction]
     facts: dict[str, Any]
     folder: Path
     opens_spans: bool
@@ -58,7 +54,6 @@ def evaluate(
     overrides: Sequence[str] = (),
     data: Path | None = None,
     split: str | None = None,
-    usage: bool = False,
     out: Path | None = None,
 ) -> Evaluation:
     """Answer the records of a split with a checkpoint and score the answers.
@@ -68,7 +63,6 @@ def evaluate(
         overrides: settings on top of the run's own, out of `SECTIONS` and `KEYS`.
         data: records file in place of the recipe's.
         split: "validation" or "test"; that of the recipe by default.
-        usage: also run the usage checks.
         out: folder for results; `eval/SPLIT` in the run folder by default.
 
     Returns:
@@ -89,14 +83,9 @@ def evaluate(
     facts = describe(path, recipe, source)
     require_same(folder, facts)
     model = load_found(found, path, recipe.train.device, model_overrides(resolved, overrides))
-    predictions, attention = measure(model, source, recipe, usage)
-    result = Evaluation(predictions, attention, facts, folder, model.reasoner.span() is not None)
+    predictions = measure(model, source, recipe)
+    result = Evaluation(predictions, facts, folder, model.reasoner.span() is not None)
     write_results(result)
-    if usage:
-        shown = examples(model, source, predictions[AS_TRAINED] or [], recipe)
-        title = f"{path}, {recipe.eval.split}"
-        report = evaluation_report(title, predictions, attention, shown, run_folder(path))
-        write_report(folder / "report.html", report)
     return result
 
 
@@ -183,30 +172,22 @@ def require_same(folder: Path, facts: dict[str, Any]) -> None:
         )
 
 
-def measure(
-    model: LatentModel, source: Source, recipe: Recipe, usage: bool
-) -> tuple[dict[str, list[Prediction] | None], float | None]:
-    """Predictions by condition, and the answer-to-latent attention."""
-    if usage:
-        return check_usage(model, source, recipe), attention_mass(model, source, recipe)
+def measure(model: LatentModel, source: Source, recipe: Recipe) -> list[Prediction]:
+    """Answer all records as the recipe says."""
     prompts = Prompts(model, source, encoder_for(model, recipe.data.max_length))
     seen = preset(recipe.decode.visibility)
-    return {AS_TRAINED: answer_all(model, prompts, seen, recipe.decode, recipe.eval.batch_size)}, None
+    return answer_all(model, prompts, seen, recipe.decode, recipe.eval.batch_size)
 
 
 def write_results(result: Evaluation) -> None:
-    """Write `predictions.jsonl` (a line per condition and record) and `results.json` (facts and scores)."""
+    """Write `predictions.jsonl` (a line per record) and `results.json` (facts and a score per task)."""
     result.folder.mkdir(parents=True, exist_ok=True)
     lines = [
-        json.dumps({"condition": name, **prediction.to_json()}, ensure_ascii=False)
-        for name, predictions in result.predictions.items()
-        for prediction in predictions or ()
+        json.dumps({"condition": BASELINE, **prediction.to_json()}, ensure_ascii=False)
+        for prediction in result.predictions
     ]
     text = "".join(f"{line}\n" for line in lines)
     (result.folder / "predictions.jsonl").write_text(text, encoding="utf-8")
-    scores = {
-        name: None if predictions is None else [dataclasses.asdict(s) for s in by_task(predictions)]
-        for name, predictions in result.predictions.items()
-    }
-    facts = {**result.facts, "scores": scores, "answer_to_latent_attention": result.attention}
+    scores = [dataclasses.asdict(score) for score in by_task(result.predictions)]
+    facts = {**result.facts, "scores": scores}
     (result.folder / "results.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,12 +11,9 @@ from latentvr.data.readers.fields import shown, wrong
 from latentvr.data.readers.strict_json import MAX_LINE_BYTES, json_lines, parse
 from latentvr.diagnostics.figures import BASELINE
 from latentvr.errors import RecordError, UserError
-from latentvr.evaluation.usage import AS_TRAINED
 
 FACTS = "results.json"
 PREDICTIONS = "predictions.jsonl"
-#: Names of the model as it is, in the order in which they are looked for.
-AS_IT_IS = (AS_TRAINED, BASELINE)
 _AGAIN = "evaluate again, into a new folder"
 _LONGEST_NAME = 10_000
 
@@ -63,7 +59,7 @@ def results_folder(path: Path, split: str) -> Path:
 
     Args:
         path: folder with results, or a run folder.
-        split: name of the folder below `eval/` of a run folder.
+        split: name of the folder below `eval/` of a run folder, or where there is none below `diagnose/`.
 
     Returns:
         The folder with the results.
@@ -73,7 +69,7 @@ def results_folder(path: Path, split: str) -> Path:
     """
     if Path(split).name != split or split in ("", ".."):
         raise UserError(f"expected the name of a split, got {shown(split)}, at --split; fix: such as test")
-    places = (path, path / "eval" / split)
+    places = (path, path / "eval" / split, path / "diagnose" / split)
     found = next((place for place in places if (place / FACTS).is_file()), None)
     if found is not None:
         return found
@@ -84,7 +80,7 @@ def results_folder(path: Path, split: str) -> Path:
     raise UserError(f"expected results of the split {split!r}, got {got}, at {str(path)!r}; fix: {fix}")
 
 
-def read_results(folder: Path, condition: str | None = None) -> Results:
+def read_results(folder: Path, condition: str = BASELINE) -> Results:
     """Read one condition of an evaluation.
 
     Args:
@@ -105,10 +101,10 @@ def read_results(folder: Path, condition: str | None = None) -> Results:
     records, sha256 = data.get("records"), data.get("sha256")
     if type(records) is not int or records < 1 or not isinstance(sha256, str):
         raise wrong('"records" above 0 and a "sha256" in "data"', shown(data), place, _AGAIN)
-    name, answers = _answers(folder / PREDICTIONS, records, (condition,) if condition else AS_IT_IS)
+    answers = _answers(folder / PREDICTIONS, records, condition)
     checkpoint = facts.get("checkpoint")
     where = checkpoint if isinstance(checkpoint, str) else ""
-    return Results(folder, where, sha256, decode, name, tuple(answers))
+    return Results(folder, where, sha256, decode, condition, tuple(answers))
 
 
 def _facts(file: Path) -> dict[str, Any]:
@@ -123,10 +119,10 @@ def _facts(file: Path) -> dict[str, Any]:
     return value
 
 
-def _answers(file: Path, records: int, names: Sequence[str]) -> tuple[str, list[Answer]]:
-    """Answers of the first of `names` that the file has; more or fewer than `records` are refused."""
+def _answers(file: Path, records: int, wanted: str) -> list[Answer]:
+    """Answers of the condition `wanted`; more or fewer than `records` are refused."""
     _require_readable(file)
-    found: dict[str, list[Answer]] = {}
+    answers: list[Answer] = []
     others: dict[str, None] = {}
     for number, row in json_lines(file, str(file)):
         if isinstance(row, RecordError):
@@ -134,24 +130,21 @@ def _answers(file: Path, records: int, names: Sequence[str]) -> tuple[str, list[
         name = row.get("condition") if isinstance(row, dict) else None
         if not isinstance(name, str):
             raise wrong('a row with a "condition"', shown(row), f"{file} row {number}", _AGAIN)
-        if name not in names:
+        if name != wanted:
             if len(others) < 20:
                 others[name] = None
             continue
-        answers = found.setdefault(name, [])
         answers.append(_answer(row, f"{file} row {number}"))
         if len(answers) > records:
             got, fix = "more, as a condition with several seeds has", "choose another condition"
-            raise wrong(f"one answer of {name!r} to each of {records} records", got, str(file), fix)
-    name = next((name for name in names if name in found), "")
-    if not name:
-        wanted = " or ".join(repr(name) for name in names)
+            raise wrong(f"one answer of {wanted!r} to each of {records} records", got, str(file), fix)
+    if not answers:
         got = ", ".join(shown(other) for other in others) or "no answers"
-        raise wrong(f"answers of {wanted}", got, str(file), "choose one that is there with --condition")
-    if len(found[name]) < records:
-        got = str(len(found[name]))
-        raise wrong(f"one answer of {name!r} to each of {records} records", got, str(file), _AGAIN)
-    return name, found[name]
+        raise wrong(f"answers of {wanted!r}", got, str(file), "choose one that is there with --condition")
+    if len(answers) < records:
+        got = str(len(answers))
+        raise wrong(f"one answer of {wanted!r} to each of {records} records", got, str(file), _AGAIN)
+    return answers
 
 
 def _answer(row: dict[str, Any], where: str) -> Answer:

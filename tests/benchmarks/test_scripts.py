@@ -14,13 +14,17 @@ ROOT = Path(__file__).parents[2]
 QUICK = {
     "attention.py": ["--repeats", "1", "--widths", "128", "--lengths", "128"],
     "decoding.py": ["--repeats", "1", "--shapes", "golden", "--batches", "1", "--new", "12"],
+    "diagnosis.py": [
+        "data.toy.train=25", "data.toy.validation=4", "data.toy.test=4", "--seeds", "1",
+        "--arms", "LIVR", "LVR",
+    ],
+    "diagnosis_cost.py": ["data.toy.train=25", "--samples", "4", "--epochs", "1"],
     "grpo.py": ["--repeats", "1", "--shapes", "golden", "--groups", "1", "--new", "12", "--steps", "1"],
     "loss_memory.py": ["--width", "64", "--rows", "2000", "--length", "128"],
     "reinforcement.py": [
         "data.toy.train=25", "data.toy.validation=4", "data.toy.test=4", "train.batch_size=16",
         "--seeds", "1", "--steps", "2", "--rewards", "chance", "--usage",
     ],
-    "usage_controls.py": ["data.toy.train=25", "data.toy.validation=4", "data.toy.test=4", "--seeds", "1"],
 }  # fmt: skip
 
 

@@ -13,7 +13,7 @@ import pytest
 from latentvr.cli.main import app, guarded
 
 
-def _write(folder: Path, right: str, tasks: list[str], name: str = "as trained", tokens: int = 8) -> Path:
+def _write(folder: Path, right: str, tasks: list[str], name: str = "baseline", tokens: int = 8) -> Path:
     folder.mkdir(parents=True)
     facts = {"data": {"records": len(right), "sha256": "0" * 64}, "decode": {"max_new_tokens": tokens}}
     (folder / "results.json").write_text(json.dumps(facts))
@@ -43,7 +43,7 @@ def test_the_table_has_tasks_total_and_a_sentence(
     assert _run(str(a), str(b)) == 0
     lines = _lines(capsys)
     assert max(len(line) for line in lines if "jigsaw" in line) <= 80
-    assert f"A: {a}, as trained" in lines
+    assert f"A: {a}, baseline" in lines
     assert "settings differ: decode.max_new_tokens: A 8, B 16" in lines
     rows = [line.split() for line in lines]
     assert ["counting", "20", "25.0", "90.0", "+65.0", "+45.0", "to", "+85.0"] in [row[:8] for row in rows]
@@ -99,7 +99,7 @@ def test_one_task_needs_no_total(tmp_path: Path, capsys: pytest.CaptureFixture[s
             ["none", "a"],
             "error: expected results of the split 'test', got none, at 'none'; fix: latentvr eval",
         ),
-        (["a", "a", "--condition", "swap"], "error: expected answers of 'swap', got 'as trained'"),
+        (["a", "a", "--condition", "swap"], "error: expected answers of 'swap', got 'baseline'"),
         (["a", "a", "--split", "../x"], "error: expected the name of a split"),
         (["a", "other"], "error: expected results of the same data, got 2 records"),
         (["a", "damaged"], "error: expected strict JSON"),

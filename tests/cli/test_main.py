@@ -5,12 +5,13 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from typing import NoReturn
 
 import pytest
 import torch
 
-from latentvr.cli.main import guarded
+from latentvr.cli.main import app, guarded
 from latentvr.errors import Interrupted, LatentVRError, NonFiniteError, RecipeError
 
 
@@ -68,6 +69,16 @@ def test_other_errors_keep_their_traceback() -> None:
 
 def test_success_is_0() -> None:
     assert guarded(lambda: None) == 0
+
+
+def test_who_asks_eval_about_usage_is_sent_to_diagnose(capsys: pytest.CaptureFixture[str]) -> None:
+    ask = partial(app, args=["eval", "runs/x", "--usage"], standalone_mode=False)
+    assert guarded(ask) == 2
+    shown = capsys.readouterr()
+    assert shown.err.startswith("error: expected latentvr diagnose")
+    assert shown.err.endswith("; fix: latentvr diagnose runs/x\n")
+    assert shown.err.count("\n") == 1
+    assert shown.out == ""
 
 
 @pytest.mark.parametrize(

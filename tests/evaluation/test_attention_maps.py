@@ -16,7 +16,7 @@ from latentvr.data.collate import collate
 from latentvr.data.encode import EncodedSample, Encoder
 from latentvr.data.toy import Toy
 from latentvr.errors import UserError
-from latentvr.evaluation.attention import answer_to_latent, latent_to_image, read_attention
+from latentvr.evaluation.attention import latent_to_image, read_attention, received
 from latentvr.models.latent_model import LatentModel
 from latentvr.models.load import load_model
 from latentvr.models.tiny import FAMILIES
@@ -33,11 +33,11 @@ def build(family: str, reasoner: ReasonerConfig | None = None) -> LatentModel:
     return load_model(config, reasoner or Config(latents=LATENTS), [CAUSAL, BOTTLENECK])
 
 
-def encode(model: LatentModel, with_answer: bool = True) -> list[EncodedSample]:
+def encode(model: LatentModel) -> list[EncodedSample]:
     encoder = Encoder(
         model.processor, model.reasoner.layout, model.reasoner.tokens(), model.backbone.positions
     )
-    return [encoder.encode(r, TOY.images(r), with_answer) for r in TOY.records]
+    return [encoder.encode(r, TOY.images(r)) for r in TOY.records]
 
 
 def batch_of(model: LatentModel, samples: list[EncodedSample]) -> dict[str, Any]:
@@ -107,32 +107,40 @@ def test_weights_are_those_that_the_stock_model_returns(model: LatentModel, batc
         assert torch.equal(mine, other)
 
 
-def test_mass_is_the_mean_over_heads_layers_positions_and_samples(
+def answers(batch: dict[str, Any]) -> Tensor:
+    return torch.eq(batch["roles"], int(Role.ANSWER))
+
+
+def test_what_tokens_receive_is_the_mean_over_heads_layers_and_queries(
     model: LatentModel, batch: dict[str, Any]
 ) -> None:
     layers = all_weights(model, batch, BOTTLENECK)
-    of_samples = []
+    found = received(model, batch, BOTTLENECK, [answers(batch), torch.zeros_like(answers(batch))])
     for b, roles in enumerate(batch["roles"].tolist()):
         queries = [i for i, role in enumerate(roles) if role == Role.ANSWER]
         keys = [i for i, role in enumerate(roles) if role == Role.LATENT]
         assert len(keys) == LATENTS
-        sums = [
-            sum(float(weights[b, h, q, k]) for k in keys)
-            for weights in layers
-            for h in range(weights.shape[1])
-            for q in queries
-        ]
-        of_samples.append(sum(sums) / len(sums))
-    expected = sum(of_samples) / len(of_samples)
-    assert 0 < expected < 1
-    assert answer_to_latent(model, [batch], BOTTLENECK) == pytest.approx(expected, abs=1e-6)
+        for key in keys:
+            each = [
+                float(weights[b, h, q, key])
+                for weights in layers
+                for h in range(weights.shape[1])
+                for q in queries
+            ]
+            assert 0 < found[0][b, key] < 1
+            assert float(found[0][b, key]) == pytest.approx(sum(each) / len(each), abs=1e-6)
+        assert float(found[0][b].sum()) == pytest.approx(1, abs=1e-5)
+    assert not found[1].any()
 
 
-def test_mass_does_not_depend_on_batches_or_padding(model: LatentModel, batch: dict[str, Any]) -> None:
-    alone = [batch_of(model, [sample]) for sample in encode(model)]
-    assert answer_to_latent(model, alone, CAUSAL) == pytest.approx(
-        answer_to_latent(model, [batch], CAUSAL), abs=1e-6
-    )
+def test_what_tokens_receive_does_not_depend_on_batches_or_padding(
+    model: LatentModel, batch: dict[str, Any]
+) -> None:
+    (together,) = received(model, batch, CAUSAL, [answers(batch)])
+    for row, sample in zip(together, encode(model), strict=True):
+        one = batch_of(model, [sample])
+        (alone,) = received(model, one, CAUSAL, [answers(one)])
+        torch.testing.assert_close(alone[0], row[: alone.shape[1]], atol=1e-6, rtol=0)
 
 
 def test_maps_hold_the_weights_of_each_image(model: LatentModel, batch: dict[str, Any]) -> None:
@@ -169,7 +177,7 @@ def test_kernel_and_mode_are_as_before(model: LatentModel, batch: dict[str, Any]
     modes = [module.training for module in model.modules()]
     hooks = count_hooks(model)
     assert kernel != "eager"
-    answer_to_latent(model, [batch], CAUSAL)
+    received(model, batch, CAUSAL, [answers(batch)])
     assert model.backbone.text_config._attn_implementation == kernel
     assert [module.training for module in model.modules()] == modes
     assert count_hooks(model) == hooks
@@ -196,24 +204,10 @@ def test_copies_of_images_in_the_role_of_latents_are_queries_and_no_keys() -> No
     ] * 2
 
 
-def test_a_method_without_latents_has_no_mass() -> None:
+def test_a_method_without_latents_has_empty_maps() -> None:
     model = build("tiny-qwen2.5-vl", Direct())
     batch = batch_of(model, encode(model))
-    assert answer_to_latent(model, [batch], CAUSAL) == 0.0
     assert [one.shape for one in latent_to_image(model, batch, CAUSAL)[0]] == [(0, 4, 4)]
-
-
-def test_samples_without_answers_are_refused(model: LatentModel) -> None:
-    batch = batch_of(model, encode(model, with_answer=False))
-    with pytest.raises(
-        UserError, match="expected answer tokens, got none, at sample 'counting-train-0-00000'"
-    ):
-        answer_to_latent(model, [batch], CAUSAL)
-
-
-def test_no_batches_are_refused(model: LatentModel) -> None:
-    with pytest.raises(UserError, match="at least one batch"):
-        answer_to_latent(model, [], CAUSAL)
 
 
 def test_chosen_layers_are_read_alone(model: LatentModel, batch: dict[str, Any]) -> None:

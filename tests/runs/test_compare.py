@@ -25,7 +25,6 @@ def _write(
     folder: Path,
     right: Sequence[bool],
     tasks: Sequence[str] = (),
-    condition: str = "as trained",
     sha: str = SHA,
     **decode: Any,
 ) -> Path:
@@ -41,7 +40,7 @@ def _write(
         "data": {"records": len(made), "sha256": sha},
         "decode": {**DECODE, **decode},
     }
-    write_results(Evaluation({condition: made, "latents dropped": None}, None, facts, folder, False))
+    write_results(Evaluation(made, facts, folder, False))
     return folder
 
 
@@ -74,9 +73,18 @@ def test_a_run_folder_holds_its_results_by_split(tmp_path: Path) -> None:
     assert found.a.checkpoint == "of validation"
 
 
-def test_the_model_as_it_is_has_a_name_in_each_kind_of_results(tmp_path: Path) -> None:
-    found = compare(_write(tmp_path / "a", [True]), _write(tmp_path / "b", [True], condition="baseline"))
-    assert (found.a.condition, found.b.condition) == ("as trained", "baseline")
+def test_a_run_that_was_only_diagnosed_is_compared_too(tmp_path: Path) -> None:
+    a = _write(tmp_path / "a" / "diagnose" / "test", [True])
+    b = _write(tmp_path / "b" / "diagnose" / "test", [False])
+    evaluated = _write(tmp_path / "b" / "eval" / "test", [True])
+    found = compare(tmp_path / "a", tmp_path / "b")
+    assert (found.a.folder, found.b.folder) == (a, evaluated)
+    assert b != evaluated
+
+
+def test_the_model_as_it_is_is_compared_where_nothing_else_is_asked_for(tmp_path: Path) -> None:
+    found = _both(tmp_path, [True], [True])
+    assert (found.a.condition, found.b.condition) == ("baseline", "baseline")
 
 
 def test_a_condition_is_compared_on_request(tmp_path: Path) -> None:
@@ -190,7 +198,7 @@ PICKLE = b"cos\nsystem\n(S'touch canary'\ntR."
         ("results.json", _facts(data={"records": 2, "sha256": SHA}), "each of 2 records, got more"),
         ("results.json", _facts(data={"records": 4, "sha256": SHA}), "each of 4 records, got 3"),
         ("results.json", _facts(data={"records": 3, "sha256": "f" * 64}), "results of the same data"),
-        ("predictions.jsonl", lambda _: b"", r"'as trained' or 'baseline', got no answers"),
+        ("predictions.jsonl", lambda _: b"", "answers of 'baseline', got no answers"),
         ("predictions.jsonl", lambda _: PICKLE, "expected strict JSON in UTF-8.*row 1"),
         ("predictions.jsonl", lambda old: old[:-9], "expected strict JSON in UTF-8.*row 3"),
         ("predictions.jsonl", lambda old: old + b"x" * 10_000_001, "row 4"),
@@ -242,7 +250,7 @@ def test_a_split_is_no_path(split: str, tmp_path: Path) -> None:
 
 def test_a_condition_that_is_not_there_names_those_that_are(tmp_path: Path) -> None:
     folder = _write(tmp_path / "a", [True])
-    with pytest.raises(UserError, match=r"expected answers of 'swap', got 'as trained', at .* --condition"):
+    with pytest.raises(UserError, match=r"expected answers of 'swap', got 'baseline', at .* --condition"):
         compare(folder, folder, condition="swap")
 
 

@@ -12,7 +12,7 @@ import pytest
 from latentvr.config.load import load
 from latentvr.config.schema import DecodeConfig
 from latentvr.data import toy
-from latentvr.errors import ImageError, RecipeError
+from latentvr.errors import ImageError, RecipeError, RecordError
 from latentvr.runs.evaluate import evaluate
 from latentvr.runs.inference import find_checkpoint, load_checkpoint
 from latentvr.runs.inference import load as load_assistant
@@ -45,6 +45,9 @@ def test_results_say_what_they_belong_to(run: Path) -> None:
     result = evaluate(run)
     facts = json.loads((result.folder / "results.json").read_text())
     assert facts["data"]["records"] == 6
+    assert [(score["task"], score["total"]) for score in facts["scores"]] == [("similarity", 6)]
+    rows = [json.loads(line) for line in (result.folder / "predictions.jsonl").read_text().splitlines()]
+    assert [row["condition"] for row in rows] == ["baseline"] * 6
     assert facts["decode"] == dataclasses.asdict(DecodeConfig(max_new_tokens=3, visibility="causal"))
 
 
@@ -78,19 +81,15 @@ def test_other_data_bring_their_own_images_and_tasks(run: Path, tmp_path: Path) 
     """The run's own image root, tasks and limit do not hold for `--data`."""
     file = toy.write(toy.Toy(["jigsaw"], "test", 3, 5), tmp_path / "b")
     result = evaluate(run, data=file, split="test", out=tmp_path / "out")
-    made = result.predictions["as trained"]
-    assert made is not None
-    assert {p.task for p in made} == {"jigsaw"}
+    assert {p.task for p in result.predictions} == {"jigsaw"}
     shutil.rmtree(tmp_path / "b" / "images")
     with pytest.raises(ImageError):
         evaluate(run, data=file, split="test", out=tmp_path / "out")
 
 
-def test_usage_checks_keep_to_the_longest_sample(run: Path, tmp_path: Path) -> None:
-    from latentvr.errors import RecordError
-
+def test_an_evaluation_keeps_to_the_longest_sample(run: Path, tmp_path: Path) -> None:
     with pytest.raises(RecordError, match="at most 10 tokens"):
-        evaluate(run, ["data.max_length=10"], usage=True, out=tmp_path)
+        evaluate(run, ["data.max_length=10"], out=tmp_path)
 
 
 def test_an_assistant_answers_under_its_runs_settings(run: Path) -> None:

@@ -17,7 +17,6 @@ import latentvr
 from latentvr.config.load import load
 from latentvr.config.schema import DecodeConfig
 from latentvr.errors import CheckpointError, ModelError, RecipeError
-from latentvr.evaluation.usage import AS_TRAINED
 from latentvr.runs.evaluate import evaluate
 from latentvr.runs.sft import build_model, train
 
@@ -157,7 +156,7 @@ def test_generate_and_eval_use_the_method(make: Make, tmp_path: Path) -> None:
     assert done.latents.shape[1] == assistant.model.backbone.width
     overrides = ["data.source=toy", "data.tasks=[counting]", "data.toy.test=2", "decode.max_new_tokens=9"]
     result = evaluate(folder, [*overrides, "model.dtype=float32", "train.device=cpu"], out=tmp_path / "out")
-    assert len(result.predictions[AS_TRAINED] or []) == 2
+    assert len(result.predictions) == 2
 
 
 def refused(folder: Path, *parts: str) -> None:

@@ -30,10 +30,10 @@ CANARY = "hf_canaryThatMustNotBeWritten"
 
 @pytest.fixture(scope="module")
 def run(latentvr: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run with a secret in its environment and without a network, evaluated with a report."""
+    """A run with a secret in its environment and without a network, diagnosed with a report."""
     folder = tmp_path_factory.mktemp("secure") / "run"
     secrets = {"HF_TOKEN": CANARY, "WANDB_API_KEY": CANARY, "HF_HUB_OFFLINE": "0"}
-    for argv in (["train", *RECIPE, f"train.output_dir={folder}"], ["eval", str(folder), "--usage"]):
+    for argv in (["train", *RECIPE, f"train.output_dir={folder}"], ["diagnose", str(folder)]):
         done = latentvr(*argv, sockets=False, **secrets)
         assert done.code == 0, done.err
     return folder
@@ -41,7 +41,7 @@ def run(latentvr: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_nothing_asks_for_the_internet(run: Path) -> None:
     """The run above had every internet socket refused."""
-    assert (run / "eval" / "test" / "report.html").is_file()
+    assert (run / "diagnose" / "test" / "report.html").is_file()
 
 
 def test_the_refusal_of_sockets_works(latentvr: Any, tmp_path: Path) -> None:
