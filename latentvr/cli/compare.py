@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 HEADER = ("task", "N", "A %", "B %", "B - A", "95 % interval", "McNemar\np", "Holm p", "only\nA / B")
 
 
-def run(path_a: Path, path_b: Path, *, split: str, condition: str | None) -> None:
+def run(path_a: Path, path_b: Path, *, split: str, condition: str | None, seed: int) -> None:
     """Compare two evaluations and print the table."""
     from rich.console import Console
 
@@ -23,7 +23,7 @@ def run(path_a: Path, path_b: Path, *, split: str, condition: str | None) -> Non
     from latentvr.data.readers.fields import shown
     from latentvr.runs.compare import compare
 
-    comparison = compare(path_a, path_b, split, condition)
+    comparison = compare(path_a, path_b, split, condition, seed)
     console = Console(markup=False, highlight=False, soft_wrap=True)
     console.print(printable(_title("A", comparison.a)))
     console.print(printable(_title("B", comparison.b)))
@@ -73,4 +73,5 @@ def _cells(pair: Pair, corrected: bool) -> tuple[str, ...]:
 
 def _title(name: str, results: Results) -> str:
     checkpoint = f", checkpoint {results.checkpoint}" if results.checkpoint else ""
-    return f"{name}: {results.folder}, {results.condition}{checkpoint}"
+    seed = "" if results.seed is None else f", seed {results.seed}"
+    return f"{name}: {results.folder}, {results.condition}{seed}{checkpoint}"

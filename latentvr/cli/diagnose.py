@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 HEADER = (
     "condition", "right\n%", "k/N", "differs\nby", "95 %\ninterval", "adj.\np", "prob.\n%", "flips\n%",
+    "no\nans.",
 )  # fmt: skip
 
 
@@ -53,19 +54,26 @@ def show(found: Found, console: Console, title: str | None = None) -> None:
     for condition in found.diagnosis.conditions:
         if not condition.runs:
             console.print(f"{condition.name} does not apply: {condition.reason}")
+    records, having = len(found.diagnosis.written), found.diagnosis.with_latents
+    if found.diagnosis.has_latents and having < records:
+        console.print(
+            f"latents in {having} of {records} records; replacing them leaves the others as they are"
+        )
 
 
 def table(found: Found, title: str | None = None) -> Table:
-    """Draw the conditions for a terminal."""
+    """Draw the conditions for a terminal; 80 columns hold figures of 10,000 records."""
     from rich import box
     from rich.table import Table
 
-    from latentvr.diagnostics.figures import BASELINE, IDENTITY
+    from latentvr.diagnostics.figures import BASELINE
+    from latentvr.diagnostics.interventions import IDENTITY
     from latentvr.evaluation.paired import p_cell, points
 
-    out = Table(title=title, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    # No padding: a column more than fits would cut figures short.
+    out = Table(title=title, box=box.SIMPLE_HEAD, padding=0, show_edge=False)
     for i, name in enumerate(HEADER):
-        out.add_column(name, justify="right" if i else "left", no_wrap=True)
+        out.add_column(name, justify="right" if i else "left", no_wrap=bool(i), overflow="fold")
     for name, made in found.figures.items():
         low, high = (points(end) for end in made.interval)
         against = [
@@ -80,5 +88,6 @@ def table(found: Found, title: str | None = None) -> Table:
             *(["", "", ""] if name == BASELINE else against),
             f"{100 * made.probability:.1f}",
             f"{100 * made.flipped:.1f}",
+            str(made.failed),
         )
     return out

@@ -23,13 +23,22 @@ _DATA = typer.Typer(help="Check, look at and make data.", no_args_is_help=True)
 app.add_typer(_DATA, name="data")
 
 Recipe = Annotated[Path, typer.Argument(metavar="RECIPE", help="Recipe file (YAML).", show_default=False)]
-Checkpoint = Annotated[Path, typer.Argument(metavar="CKPT", help="Checkpoint folder.", show_default=False)]
+Checkpoint = Annotated[
+    Path, typer.Argument(metavar="CKPT", help="Run folder, checkpoint, model or hub id.", show_default=False)
+]
 Overrides = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="KEY=VALUE", help="Settings on top, such as train.batch_size=2.", show_default=False
     ),
 ]
+Changes = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="KEY=VALUE", help="Settings on top, such as data.limit=200.", show_default=False),
+]
+Data = Annotated[Path | None, typer.Option(help="Records file instead of the recipe's data.")]
+Split = Annotated[Literal["validation", "test"] | None, typer.Option(help="Split; the recipe's by default.")]
+Out = Annotated[Path | None, typer.Option(help="Folder for the results.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show settings, sizes and steps; train nothing.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on from the last complete checkpoint.")]
 
@@ -69,13 +78,11 @@ def rl(recipe: Recipe, overrides: Overrides = None, dry_run: DryRun = False, res
 @app.command(name="eval")
 def evaluate(
     checkpoint: Checkpoint,
-    overrides: Overrides = None,
-    data: Annotated[Path | None, typer.Option(help="Records file instead of the recipe's data.")] = None,
-    split: Annotated[
-        Literal["validation", "test"] | None, typer.Option(help="Split; the recipe's by default.")
-    ] = None,
+    overrides: Changes = None,
+    data: Data = None,
+    split: Split = None,
     usage: Annotated[bool, typer.Option("--usage", hidden=True)] = False,
-    out: Annotated[Path | None, typer.Option(help="Folder for the results.")] = None,
+    out: Out = None,
 ) -> None:
     """Measure a checkpoint's answers on data."""
     from latentvr.cli import eval as verb
@@ -91,20 +98,17 @@ def evaluate(
 @app.command()
 def diagnose(
     checkpoint: Checkpoint,
-    overrides: Overrides = None,
-    data: Annotated[Path | None, typer.Option(help="Records file instead of the recipe's data.")] = None,
-    split: Annotated[
-        Literal["validation", "test"] | None, typer.Option(help="Split; the recipe's by default.")
-    ] = None,
+    overrides: Changes = None,
+    data: Data = None,
+    split: Split = None,
     interventions: Annotated[
-        str, typer.Option(help="Names with commas between them; all by default.", show_default=False)
+        str,
+        typer.Option(help="Such as drop,swap; all by default. docs/diagnose.md or a wrong name list them."),
     ] = "",
     seeds: Annotated[int, typer.Option(min=1, help="Runs of interventions that draw at random.")] = 3,
     top_k: Annotated[int, typer.Option(min=1, help="Slots that top_k takes.")] = 1,
-    without: Annotated[
-        str, typer.Option(help="Leave out: geometry, probes, or both.", show_default=False)
-    ] = "",
-    out: Annotated[Path | None, typer.Option(help="Folder for the results.")] = None,
+    without: Annotated[str, typer.Option(help="Leave out: geometry, probes, or geometry,probes.")] = "",
+    out: Out = None,
 ) -> None:
     """Find out whether a model's answers use its latents."""
     from latentvr.cli import diagnose as verb
@@ -130,17 +134,16 @@ def compare(
     run_b: Annotated[
         Path, typer.Argument(metavar="RUN_B", help="The one to compare with it.", show_default=False)
     ],
-    split: Annotated[
-        str, typer.Option(help="Which results of run folders: eval/SPLIT, or diagnose/SPLIT.")
-    ] = "test",
+    split: Annotated[str, typer.Option(help="In run folders: eval/SPLIT or diagnose/SPLIT.")] = "test",
     condition: Annotated[
-        str | None, typer.Option(help="Condition of both; the model as it is by default.")
+        str | None, typer.Option(help="Condition of both, such as drop; the model as it is by default.")
     ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Run of a condition that has several.")] = 0,
 ) -> None:
     """Compare two evaluations of the same records, task by task."""
     from latentvr.cli import compare as verb
 
-    verb.run(run_a, run_b, split=split, condition=condition)
+    verb.run(run_a, run_b, split=split, condition=condition, seed=seed)
 
 
 @app.command()

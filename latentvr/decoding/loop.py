@@ -69,7 +69,7 @@ def generate(
         generator: for drawing; None takes a new one with `decode.seed`, so that calls repeat themselves.
         watch: sees every forward.
         blind_markers: take the latents' sight from the markers that share it; for answers without latents.
-        open_spans: False never lets the model write the marker that opens a latent span.
+        open_spans: False never lets the model write a marker of a latent span.
         prefix: of this batch and stage, so that the beginning of the prompts is not computed anew; latents
             that stand in prompts are changed in it.
 
@@ -136,12 +136,12 @@ def _write(
     stops = StopStrings(model.processor.tokenizer, decode.stop_strings)
     record = Transcript(model.end_ids if ends is None else ends, len(ids_BS), stops)
     text_BT = _text(ids_BS, roles_BS) if choice.needs_text else None
-    never = None if open_spans or latent.start is None else latent.start
+    never = [] if open_spans or latent.start is None else [latent.start, *latent.closing]
     if watch is not None:
         watch(0, hidden_BD, None, last[..., 0], torch.zeros_like(ids_BS[:, 0], dtype=torch.bool))
     for step in range(1, decode.max_new_tokens + 1):
         logits_BV = model.logits(hidden_BD, decode.suppress)
-        if never is not None:
+        if never:
             logits_BV[:, never] = float("-inf")
         ids_B, log_probs_B = choice(logits_BV, text_BT)
         turn = latent.turn(hidden_BD, ids_B, record.done)

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from latentvr.attention.visibility import Visibility
+from latentvr.data.collate import collate
 from latentvr.decoding.rollout import Rollout
 from latentvr.diagnostics.blank import Blank
 from latentvr.diagnostics.figures import BASELINE
 from latentvr.diagnostics.interventions import IDENTITY
 from latentvr.diagnostics.reading import Reading, read
 from latentvr.diagnostics.recorded import Latents
+from latentvr.diagnostics.teacher import Completion, completed
 from latentvr.diagnostics.ways import Part, Runner, Way
 from latentvr.errors import LatentVRError
+from latentvr.evaluation.evaluate import on_device
 from latentvr.evaluation.prompts import Prompts
 from latentvr.models.latent_model import LatentModel
+
+#: Attention weights of one layer that are in memory at once: 512 MB in float32.
+WEIGHTS = 1 << 27
 
 
 @dataclass
@@ -68,22 +73,32 @@ def run_baseline(
     made = Baseline(way, Way(IDENTITY, way.stood.__getitem__, own=way.written))
     blanks = Blank(runner.model, runner.decode)
     for part in runner.parts(prompts, visibility):
-        written, whole = runner.step(part, way)
+        written, turns = runner.step(part, way)
         again, _ = runner.step(part, made.identity)
         _require_same(written, again, made, part)
         if blank:
             seen = blanks.latents(part.samples, written, part.prefix.stage)
             made.blank.update(zip(part.places, seen, strict=True))
         if readings:
-            made.readings.update(_readings(runner.model, part, whole, visibility))
+            made.readings.update(_readings(runner.model, part, turns, visibility))
     return made
 
 
 def _readings(
-    model: LatentModel, part: Part, whole: dict[str, Any], visibility: Visibility
+    model: LatentModel, part: Part, turns: Sequence[Completion], visibility: Visibility
 ) -> dict[int, Reading]:
-    boxes = [record.bboxes for record in part.records]
-    return dict(zip(part.places, read(model, whole, visibility, boxes), strict=True))
+    """Read attention and states, as many rows at once as one layer's weights have room for."""
+    columns = part.batch["input_ids"].shape[1] + max(len(turn.ids) for turn in turns)
+    heads = int(model.backbone.text_config.num_attention_heads)
+    size, pad = max(1, WEIGHTS // (heads * columns**2)), model.processor.tokenizer.pad_token_id
+    out: dict[int, Reading] = {}
+    for first in range(0, len(turns), size):
+        rows = slice(first, first + size)
+        prompts = on_device(collate(part.samples[rows], pad, "left"), model)
+        boxes = [record.bboxes for record in part.records[rows]]
+        found = read(model, completed(model, prompts, turns[rows]), visibility, boxes)
+        out.update(zip(part.places[rows], found, strict=True))
+    return out
 
 
 def _require_same(written: Sequence[Rollout], again: Sequence[Rollout], made: Baseline, part: Part) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor
 from latentvr.attention.roles import Role
 from latentvr.config.schema import DecodeConfig
 from latentvr.data.collate import collate
-from latentvr.data.encode import EncodedSample
+from latentvr.data.encode import IGNORED, EncodedSample
 from latentvr.decoding.loop import generate
 from latentvr.decoding.rollout import Rollout
 from latentvr.diagnostics.recorded import Latents
@@ -23,6 +23,8 @@ from latentvr.models.latent_model import LatentModel
 from latentvr.models.prefix import begin, grow
 from latentvr.reasoners.base import Stage
 
+#: Sizes of images whose features are kept.
+SIZES = 64
 #: Every channel of a blank image: middle grey.
 GREY = 128
 
@@ -93,6 +95,8 @@ class Blank:
             if not torch.equal(found[0], grid):
                 # The processor gives this size other patches; a patch of grey is the same anywhere.
                 values = values[:1].expand(int(grid.prod()), -1)
+            while len(self._features) >= SIZES:
+                self._features.pop(next(iter(self._features)))
             self._features[key] = backbone.encode_images(
                 values.to(backbone.device), grid[None].to(backbone.device)
             ).cpu()
@@ -108,6 +112,6 @@ class Blank:
             sample,
             ids=torch.cat([sample.ids, written]),
             roles=torch.cat([sample.roles, torch.tensor(roles, dtype=sample.roles.dtype)]),
-            labels=torch.cat([sample.labels, torch.full_like(written, -100)]),
+            labels=torch.cat([sample.labels, torch.full_like(written, IGNORED)]),
             positions=torch.cat([sample.positions, sample.positions[:, -1:] + steps], 1),
         )

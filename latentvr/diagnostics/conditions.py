@@ -156,7 +156,9 @@ class _Planner:
         return self.made.blank.__getitem__
 
     def _random_box(self, seed: int) -> Given:
-        moved = [elsewhere(record, seed, place) for place, record in enumerate(self.records)]
+        if not all(record.bboxes for record in self.records):
+            raise NotApplicable("not every record has regions")
+        moved = [elsewhere(self.prompts, place, seed) for place in range(len(self.records))]
         return region_latents(self.model, self.prompts, moved).__getitem__
 
     def _attention(self) -> list[Tensor]:

@@ -50,6 +50,11 @@ class Diagnosis:
     has_latents: bool
     prompts: Prompts
 
+    @property
+    def with_latents(self) -> int:
+        """Number of records with latents, in the prompt or in the baseline's answer."""
+        return sum(len(own) > 0 for own in self.latents())
+
     def latents(self) -> list[Tensor]:
         """Latents of each record (n, D): those fed in its answer, or final states at the prompt's slots."""
         return [torch.cat([row.prompt_latents, *row.spans]) for row in self.written]

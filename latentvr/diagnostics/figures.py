@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 
+from latentvr.diagnostics.interventions import IDENTITY, NAMES
 from latentvr.diagnostics.outcome import Condition, Outcome
 from latentvr.errors import UserError
 from latentvr.evaluation.metrics import Prediction
 from latentvr.evaluation.paired import bootstrap, holm, mcnemar
 
 BASELINE = "baseline"
-IDENTITY = "identity"
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,8 @@ class Figures:
         interval: 95 % bootstrap interval of the difference, over records; a record counts with the mean of
             its runs.
         p: McNemar's test against the baseline; with several runs the largest of theirs.
-        adjusted: p after Holm's correction over all conditions with runs but the identity, which keeps p.
+        adjusted: p after Holm's correction over all interventions that apply, run or not, but the identity,
+            which keeps p.
         probability: of the right answer under teacher forcing, mean over records and runs.
         flipped: share of answers that differ from the baseline's, whether right or wrong.
         failed: answers that could not be read, summed over runs.
@@ -73,9 +74,11 @@ def table(baseline: Outcome, conditions: Sequence[Condition]) -> dict[str, Figur
         if condition.runs:
             out[condition.name] = _figures(condition, baseline)
     compared = {name: figures.p for name, figures in out.items() if name not in (BASELINE, IDENTITY)}
-    for name, adjusted in holm(compared).items():
-        out[name] = replace(out[name], adjusted=adjusted)
-    return out
+    asked = {condition.name for condition in conditions}
+    # What was not run counts as well: else a p would depend on what else was asked for.
+    left_out = dict.fromkeys((name for name in NAMES if name != IDENTITY and name not in asked), 1.0)
+    adjusted = holm({**compared, **left_out})
+    return {name: replace(made, adjusted=adjusted.get(name, made.p)) for name, made in out.items()}
 
 
 def _figures(condition: Condition, baseline: Outcome) -> Figures:
@@ -85,9 +88,9 @@ def _figures(condition: Condition, baseline: Outcome) -> Figures:
     after = [[p.correct for p in run.predictions] for run in condition.runs]
     differences = [fmean(each) - was for was, each in zip(before, zip(*after, strict=True), strict=True)]
     p = max(mcnemar(before, run) for run in after)
-    answers = [_answer(p) for p in baseline.predictions]
+    answers = [said(p) for p in baseline.predictions]
     changed = [
-        _answer(prediction) != answer
+        said(prediction) != answer
         for run in condition.runs
         for answer, prediction in zip(answers, run.predictions, strict=True)
     ]
@@ -105,8 +108,15 @@ def _figures(condition: Condition, baseline: Outcome) -> Figures:
     )
 
 
-def _answer(prediction: Prediction) -> tuple[bool, str]:
-    """What an answer says: its canonical form, or the text where none was found."""
+def said(prediction: Prediction) -> tuple[bool, str]:
+    """What an answer says, by which answers are the same or flipped.
+
+    Args:
+        prediction: the answer.
+
+    Returns:
+        Whether an answer was found, and its canonical form; the text where none was.
+    """
     found = prediction.answer is not None
     return found, prediction.answer if prediction.answer is not None else prediction.text
 

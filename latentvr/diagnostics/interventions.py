@@ -39,7 +39,9 @@ INTERVENTIONS = (
     Intervention("markers_only", "nothing: the markers stay, the slots go"),
     Intervention("drop", "nothing: markers and slots go"),
     Intervention("bottleneck", "unchanged, but the image is visible through the latents alone"),
-    Intervention("bottleneck_drop", "nothing, and the image is not visible: accuracy must be at chance"),
+    Intervention(
+        "bottleneck_drop", "nothing, and the image is not visible: no answer can be better than chance"
+    ),
     Intervention("top_k", "the slots that the answer attends to most get their mean, the others stay"),
 )
 NAMES = tuple(intervention.name for intervention in INTERVENTIONS)

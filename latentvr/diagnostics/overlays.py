@@ -36,7 +36,9 @@ def overlay_maps(
     out = []
     for place in places:
         batch = on_device(collate([prompts.kept[place]], pad, "left"), model)
-        ending = prompts.encoder.ending(with_span(model, prompts.source.records[place]))
-        whole = completed(model, batch, [completion(model, found.written[place], ending, None)])
+        record, row = prompts.source.records[place], found.written[place]
+        ending = prompts.encoder.ending(with_span(model, record))
+        turn = completion(model, row, ending, None)
+        whole = completed(model, batch, [turn])
         out += layer_maps(model, whole, visibility, ranges)
     return out

@@ -9,12 +9,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
 Latents = list[Tensor]
 #: Latents by a record's place in its source.
 Given = Callable[[int], Latents]
+
+
+#: Reason of what replaces latents where no answer has any.
+NO_LATENTS = "no answer has latents"
+
+
+def drawn(seed: int, place: int) -> torch.Generator:
+    """What a record draws with: it depends on the seed and the record's place alone, never on batches.
+
+    Both are mixed into 32 bits: torch's generator on the CPU looks at no more.
+    """
+    state = np.random.SeedSequence((seed, place)).generate_state(1)
+    return torch.Generator().manual_seed(int(state[0]))
 
 
 class NotApplicable(Exception):
@@ -38,7 +52,7 @@ class Recorded:
         self.answers = answers
         self.tasks = tasks
         if not any(span.shape[-2] for span in self.spans()):
-            raise NotApplicable("no answer has latents")
+            raise NotApplicable(NO_LATENTS)
         self._moments: tuple[list[Tensor], list[Tensor]] | None = None
 
     def spans(self) -> Iterator[Tensor]:

@@ -11,7 +11,8 @@ from torch import Tensor
 from latentvr.attention.visibility import CAUSAL
 from latentvr.data.collate import collate
 from latentvr.data.record import Box, Record
-from latentvr.diagnostics.recorded import Latents, NotApplicable
+from latentvr.data.regions import region_rectangle
+from latentvr.diagnostics.recorded import Latents, NotApplicable, drawn
 from latentvr.evaluation.evaluate import on_device
 from latentvr.evaluation.prompts import Prompts
 from latentvr.models.features import cache_features, lent
@@ -74,25 +75,40 @@ def _runs(slot_S: Tensor, row_LD: Tensor) -> list[Tensor]:
     return [part.cpu() for part in row_LD.tensor_split(cuts.cpu())]
 
 
-def elsewhere(record: Record, seed: int, place: int) -> Record:
-    """The record with boxes of the same size at random places of their images.
+def elsewhere(prompts: Prompts, place: int, seed: int) -> Record:
+    """A record with its boxes moved, by whole visual tokens, to random places of their images.
+
+    Regions are rounded outwards to visual tokens: a box that moved by less would cover more of them.
 
     Args:
-        record: with boxes.
+        prompts: of the source, used and kept.
+        place: of the record.
         seed: of the draw.
-        place: of the record in its source.
 
     Returns:
-        The record; a box as large as its image stays where it is.
+        The record; a box is moved wherever it has another place.
     """
-    # A generator on the CPU takes the last 32 bits of its seed alone.
-    generator = torch.Generator().manual_seed(seed * 1_000_003 + place)
+    record, generator = prompts.source.records[place], drawn(seed, place)
+    merge = int(prompts.model.processor.image_processor.merge_size)
+    placed = [part.image for part in prompts.encoder.layout(record).user if part.kind == "image"]
+    grids = dict(zip(placed, prompts.kept[place].grid, strict=True))
+    return replace(
+        record, bboxes=tuple(_moved(box, grids[box.image], merge, generator) for box in record.bboxes)
+    )
 
-    def moved(box: Box) -> Box:
-        x0, y0, x1, y1 = box.box
-        wide, high = x1 - x0, y1 - y0
-        across, down = torch.rand(2, generator=generator, dtype=torch.float64).tolist()
-        left, top = across * (1 - wide), down * (1 - high)
-        return Box(box.image, (left, top, min(1.0, left + wide), min(1.0, top + high)))
 
-    return replace(record, bboxes=tuple(moved(box) for box in record.bboxes))
+def _moved(box: Box, grid: Tensor, merge: int, generator: torch.Generator) -> Box:
+    """The box at another place of its image, over as many visual tokens."""
+    rows, columns = (int(n) // merge for n in grid[1:])
+    y0, x0, y1, x1 = region_rectangle(box.box, grid, merge)
+    high, wide = y1 - y0, x1 - x0
+    others = [(y, x) for y in range(rows - high + 1) for x in range(columns - wide + 1) if (y, x) != (y0, x0)]
+    if not others:
+        return box
+    y, x = others[int(torch.randint(len(others), (1,), generator=generator))]
+    # A hair inside the tokens: rounding must not take in their neighbours.
+    inset = 0.25 / merge
+    corners = (
+        (x + inset) / columns, (y + inset) / rows, (x + wide - inset) / columns, (y + high - inset) / rows
+    )  # fmt: skip
+    return Box(box.image, corners)

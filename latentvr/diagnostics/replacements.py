@@ -10,17 +10,12 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from latentvr.diagnostics.recorded import Given, Latents, NotApplicable, Recorded
+from latentvr.diagnostics.recorded import Given, Latents, NotApplicable, Recorded, drawn
 
 
 def each(recorded: Recorded, change: Callable[[Tensor], Tensor]) -> Given:
     """Change each span by itself."""
     return lambda place: [change(span) for span in recorded.latents[place]]
-
-
-def identity(recorded: Recorded) -> Given:
-    """The latents themselves."""
-    return lambda place: recorded.latents[place]
 
 
 def zeros(recorded: Recorded) -> Given:
@@ -30,18 +25,16 @@ def zeros(recorded: Recorded) -> Given:
 
 def mean(recorded: Recorded) -> Given:
     """The mean of each slot over the data (mean ablation)."""
-    if sum(1 for _ in recorded.spans()) < 2:
-        raise NotApplicable("a mean needs the latents of two records")
+    _require_two(recorded)
     return each(recorded, lambda span: recorded.moments(span.shape[-2])[0].to(span.dtype))
 
 
 def noise_matched(recorded: Recorded, seed: int) -> Given:
     """Gaussian noise with the mean and the standard deviation of each slot, dimension by dimension."""
-    if sum(1 for _ in recorded.spans()) < 2:
-        raise NotApplicable("mean and standard deviation need the latents of two records")
+    _require_two(recorded)
 
     def noise(place: int) -> Latents:
-        generator = _generator(seed, place)
+        generator = drawn(seed, place)
         out = []
         for span in recorded.latents[place]:
             middle, deviation = recorded.moments(span.shape[-2])
@@ -55,7 +48,7 @@ def noise_norm(recorded: Recorded, seed: int) -> Given:
     """A random direction with each latent's own norm."""
 
     def noise(place: int) -> Latents:
-        generator = _generator(seed, place)
+        generator = drawn(seed, place)
         out = []
         for span in recorded.latents[place]:
             direction = _normal(span, generator)
@@ -91,7 +84,7 @@ def swap(recorded: Recorded, seed: int, same_count: bool) -> Given:
         if own:
             shape = tuple(span.shape for span in own) if same_count else None
             near, far = (groups[key] for key in ((recorded.tasks[place], shape), (None, shape)))
-            donors[place] = _donor(recorded, place, near, far, _generator(seed, place))
+            donors[place] = _donor(recorded, place, near, far, drawn(seed, place))
     return lambda place: recorded.latents[donors[place]] if place in donors else []
 
 
@@ -144,9 +137,9 @@ def top_k(recorded: Recorded, attention: Sequence[Tensor], k: int) -> Given:
     return changed
 
 
-def _generator(seed: int, place: int) -> torch.Generator:
-    # A generator on the CPU takes the last 32 bits of its seed alone.
-    return torch.Generator().manual_seed(seed * 1_000_003 + place)
+def _require_two(recorded: Recorded) -> None:
+    if sum(any(span.shape[-2] for span in spans) for spans in recorded.latents) < 2:
+        raise NotApplicable("the mean over the data needs two records with latents")
 
 
 def _normal(like: Tensor, generator: torch.Generator) -> Tensor:

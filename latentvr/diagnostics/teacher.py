@@ -82,7 +82,7 @@ def _context(model: LatentModel, written: Rollout, latents: Latents | None, span
         if spans:
             own = sum(token == slot_id for token in written.ids[first:last])
             given = latents[min(max(opened - 1, 0), len(latents) - 1)] if latents else None
-            out.latents(first, own, given)
+            out.latents(first, own, given, slot_id)
             out.vectors(first + own, last)
         here = last
         while here < len(written.ids) and written.ids[here] in closing and not written.slot[here]:
@@ -112,12 +112,12 @@ class _Parts:
         before = sum(self.written.slot[:first])
         self.fed += list(self.written.fed[before : before + last - first])
 
-    def latents(self, first: int, own: int, given: Tensor | None) -> None:
+    def latents(self, first: int, own: int, given: Tensor | None, slot_id: int) -> None:
         """A span's own latents, or given ones in their place."""
         if given is None:
             self.vectors(first, first + own)
         else:
-            self.ids += [self.written.ids[first]] * len(given)
+            self.ids += [slot_id] * len(given)
             self.slot += [True] * len(given)
             self.fed += list(given.to(self.written.fed))
 
@@ -184,7 +184,7 @@ def probabilities(
     model: LatentModel,
     prefix: Prefix,
     whole: dict[str, Any],
-    never: int | None = None,
+    never: Sequence[int] = (),
 ) -> list[float]:
     """Probability of each right answer.
 
@@ -192,7 +192,7 @@ def probabilities(
         model: the prefix is of.
         prefix: of the prompts.
         whole: from `completed`.
-        never: a token that is never written.
+        never: tokens that are never written.
 
     Returns:
         For each record the product over the tokens that write its answer, between 0 and 1.
@@ -201,8 +201,8 @@ def probabilities(
     wanted_BT = whole["labels"][:, prefix.columns + 1 :]
     keep_BT = wanted_BT != IGNORED
     logits_LV = model.logits(hidden_BTD[:, :-1][keep_BT])
-    if never is not None:
-        logits_LV[:, never] = float("-inf")
+    if never:
+        logits_LV[:, list(never)] = float("-inf")
     chosen_L = logits_LV.log_softmax(-1).gather(-1, wanted_BT[keep_BT].unsqueeze(-1))[:, 0]
     per_row = chosen_L.split(keep_BT.sum(1).tolist())
     return [float(part.double().sum().exp()) for part in per_row]

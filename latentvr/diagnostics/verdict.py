@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from latentvr.diagnostics.figures import BASELINE, IDENTITY, Figures
+from latentvr.diagnostics.figures import BASELINE, Figures
+from latentvr.diagnostics.interventions import IDENTITY, NAMES
+from latentvr.diagnostics.recorded import NO_LATENTS
 from latentvr.evaluation.paired import holm, p_text, points
 
 Word = Literal["used", "not shown to be used", "markers suffice", "no latents"]
@@ -16,15 +18,13 @@ ALPHA = 0.05
 MARGIN = 0.05
 RULE = (
     "A condition falls where its accuracy is below the baseline's, the p value of McNemar's test is below "
-    f"{ALPHA} after Holm's correction over all conditions, and the 95 % interval of the difference lies "
+    f"{ALPHA} after Holm's correction over all interventions, and the 95 % interval of the difference lies "
     "below 0. Markers suffice: drop falls, and with the markers alone (markers_only), or with nothing in the "
     "slots (zeros and mean, both), the 95 % interval of the difference lies above half of what drop costs. "
     "Used: they do not suffice, and accuracy falls without the latents (drop), with another record's (swap), "
     "and under every condition that leaves nothing of the record in them (zeros, mean, noise_matched, "
     "noise_norm, blank_image, markers_only); what does not apply is not asked for, but drop alone is not "
-    "enough. Not shown to be used: everything else, too few records included; so it is, too, where the "
-    f"model's own latents, fed back (identity), change accuracy (p below {ALPHA}) or more than "
-    f"{100 * MARGIN:.0f} % of the answers."
+    "enough. Not shown to be used: everything else, too few records included."
 )
 #: Conditions that leave nothing of the record in its latents.
 _EMPTY = ("zeros", "mean", "noise_matched", "noise_norm", "blank_image", "markers_only")
@@ -92,19 +92,16 @@ class _Judged:
 
     def decide(self) -> tuple[Word, str]:
         """The word, and what follows it in the sentence."""
-        if self._identity_moved():
-            share = 100 * self._figures[IDENTITY].flipped
-            return "not shown to be used", (
-                f"feeding the model its own latents changes {share:.1f} % of the answers "
-                f"({self._told(IDENTITY)}), so that no condition can be judged"
-            )
+        if NO_LATENTS in self._absent.values():
+            return "not shown to be used", "no answer opened a latent span, so that nothing could be replaced"
         kept = next((names for names in _KEEPING if all(map(self._keeps, names))), None)
         if kept is not None:
             worst = min(kept, key=lambda name: self._figures[name].interval[0])
             keeper = "the markers alone" if worst == "markers_only" else "slots with nothing in them"
+            misled = f"; it is misled {self._with('swap')}" if self._falls("swap") else ""
             return "markers suffice", (
                 f"{self._losses(['drop'])}, but {keeper} prevent most of that loss "
-                f"({worst}: {self._told(worst)})"
+                f"({worst}: {self._told(worst)}){misled}"
             )
         standing = [name for name in _TESTS if name in self._figures and not self._falls(name)]
         if not standing and self._missing:
@@ -120,12 +117,7 @@ class _Judged:
 
     def reasons(self) -> tuple[str, ...]:
         """Each test of the rule with its figures."""
-        lines = []
-        if IDENTITY in self._figures:
-            share = 100 * self._figures[IDENTITY].flipped
-            word = "not passed" if self._identity_moved() else "passed"
-            lines.append(f"{IDENTITY}: {share:.1f} % of the answers differ from the baseline's: {word}")
-        return (*lines, *(self._line(name) for name in _TESTS))
+        return tuple(self._line(name) for name in _TESTS)
 
     def _line(self, name: str) -> str:
         if name in self._figures:
@@ -145,11 +137,6 @@ class _Judged:
             and figures.adjusted < ALPHA
             and figures.interval[1] < 0
         )
-
-    def _identity_moved(self) -> bool:
-        """Rounding may flip a few answers; more than that is a path that does not do what it says."""
-        same = self._figures.get(IDENTITY)
-        return same is not None and (same.p < ALPHA or same.flipped > MARGIN)
 
     def _falling(self) -> list[str]:
         return [name for name in _TESTS if self._falls(name)]
@@ -218,7 +205,8 @@ class _Judged:
 
     def _least(self, name: str) -> int:
         """Fewest answers that have to be lost, with none won, for a condition to fall beside the others."""
-        ps = {key: each.p for key, each in self._figures.items() if key not in (BASELINE, IDENTITY)}
+        ps = {key: 1.0 for key in NAMES if key not in (IDENTITY, *self._absent)}
+        ps |= {key: each.p for key, each in self._figures.items() if key not in (BASELINE, IDENTITY)}
         lost = 1
         while holm({**ps, name: 2 * 0.5**lost})[name] >= ALPHA:
             lost += 1

@@ -22,7 +22,14 @@ from latentvr.decoding.loop import generate
 from latentvr.decoding.rollout import Rollout
 from latentvr.diagnostics.outcome import Outcome
 from latentvr.diagnostics.recorded import Given, Latents
-from latentvr.diagnostics.teacher import Completion, Ending, completed, completion, probabilities, with_span
+from latentvr.diagnostics.teacher import (
+    Completion,
+    Ending,
+    completed,
+    completion,
+    probabilities,
+    with_span,
+)
 from latentvr.errors import LatentVRError
 from latentvr.evaluation.evaluate import on_device
 from latentvr.evaluation.metrics import Prediction, judge
@@ -125,7 +132,7 @@ class Runner:
             for way in ways:
                 self.step(part, way)
 
-    def step(self, part: Part, way: Way) -> tuple[list[Rollout], dict[str, Any]]:
+    def step(self, part: Part, way: Way) -> tuple[list[Rollout], list[Completion]]:
         """Run one condition on one batch.
 
         Args:
@@ -133,7 +140,7 @@ class Runner:
             way: the condition; what comes of it is put into it.
 
         Returns:
-            What was written, and the batch with the right answers, as `teacher.completed` makes it.
+            What was written, and the turns with the right answers.
 
         Raises:
             LatentVRError: something else than the given latents stood at the latent slots.
@@ -152,14 +159,15 @@ class Runner:
         if given is not None:
             _require_fed(stood, given, way.name)
         texts = written if before is None else before
-        whole = completed(model, part.batch, self._turns(part, way, texts, in_spans))
-        right = probabilities(model, prefix, whole, None if way.spans else _start(model))
+        turns = self._turns(part, way, texts, in_spans)
+        never = () if way.spans else sorted(_markers(model))
+        right = probabilities(model, prefix, completed(model, part.batch, turns), never)
         self._write_down(part, way, [row.ids[:n] for row, n in zip(written, room, strict=True)], right)
         for i, row, latents in zip(part.places, written, stood, strict=True):
             way.latent_steps[i] = len(row.fed)
             if way.keep:
                 way.written[i], way.stood[i] = row.cpu(), [own.cpu() for own in latents]
-        return written, whole
+        return written, turns
 
     def _turns(
         self, part: Part, way: Way, texts: Sequence[Rollout], in_spans: Sequence[Latents] | None
@@ -190,9 +198,13 @@ class Runner:
         longest = self.decode.max_new_tokens
         if before is None or (given is None and way.spans):
             return [longest] * len(part.places)
-        own = [sum(map(len, row.spans)) for row in before]
-        now = [0] * len(own) if given is None else [sum(map(len, latents)) for latents in given]
-        return [max(1, longest + new - old) for new, old in zip(now, own, strict=True)]
+        if given is None:
+            return [longest - _beside_text(self.model, row) for row in before]
+        rooms = []
+        for row, latents in zip(before, given, strict=True):
+            fed = [latents[min(i, len(latents) - 1)] for i in range(len(row.spans))] if latents else row.spans
+            rooms.append(max(1, longest + sum(map(len, fed)) - sum(map(len, row.spans))))
+        return rooms
 
 
 def latents_of(prefix: Prefix, written: Sequence[Rollout]) -> list[Latents]:
@@ -208,9 +220,17 @@ def _stacked(given: Sequence[Latents] | None) -> Tensor | None:
     return torch.cat(parts, 1) if parts else None
 
 
-def _start(model: LatentModel) -> int | None:
+def _markers(model: LatentModel) -> set[int]:
+    """Ids of the markers of latent spans."""
     span = model.reasoner.span()
-    return None if span is None else model.token_ids[span.start]
+    return set() if span is None else {model.token_ids[text] for text in (span.start, *span.end)}
+
+
+def _beside_text(model: LatentModel, row: Rollout) -> int:
+    """Number of slots and markers in an answer, at most all but one of its tokens."""
+    markers = _markers(model)
+    beside = sum(slot or token in markers for token, slot in zip(row.ids, row.slot, strict=True))
+    return min(beside, len(row.ids) - 1)
 
 
 def _require_fed(stood: Sequence[Latents], given: Sequence[Latents], name: str) -> None:

@@ -110,14 +110,18 @@ class Comparison:
         return f"; by task, after Holm's correction, {' and '.join(said)}"
 
 
-def compare(path_a: Path, path_b: Path, split: str = "test", condition: str | None = None) -> Comparison:
+def compare(
+    path_a: Path, path_b: Path, split: str = "test", condition: str | None = None, seed: int = 0
+) -> Comparison:
     """Compare what two evaluations answered to the same records.
 
     Args:
         path_a: folder with results, or a run folder.
         path_b: the other one.
-        split: name of the folder below `eval/` of a run folder, or where there is none below `diagnose/`.
+        split: name of the folder below `eval/` of a run folder, or where there is none below `diagnose/`;
+            the other way round for another condition than the model as it is.
         condition: that is compared; the model as it is by default.
+        seed: which run of both is compared, of a condition that has several.
 
     Returns:
         Paired figures for each task and for all records.
@@ -125,7 +129,8 @@ def compare(path_a: Path, path_b: Path, split: str = "test", condition: str | No
     Raises:
         UserError: results are missing, damaged, or of other records.
     """
-    a, b = (read_results(results_folder(path, split), condition or BASELINE) for path in (path_a, path_b))
+    name = condition or BASELINE
+    a, b = (read_results(results_folder(path, split, name), name, seed) for path in (path_a, path_b))
     _require_same_records(a, b)
     groups: dict[str, list[tuple[Answer, Answer]]] = {}
     for one, other in zip(a.answers, b.answers, strict=True):

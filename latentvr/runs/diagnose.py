@@ -9,9 +9,10 @@ from latentvr.diagnostics.interventions import chosen
 from latentvr.diagnostics.probes import require_sklearn
 from latentvr.errors import RecipeError, UserError
 from latentvr.evaluation.report import write_report
+from latentvr.runs.destination import default_folder, require_free
 from latentvr.runs.diagnosis import PARTS, Asked, Found, judged, measured, write_results
 from latentvr.runs.diagnosis_report import diagnosis_report
-from latentvr.runs.evaluate import default_folder, describe, model_overrides, require_same, settings
+from latentvr.runs.evaluate import describe, model_overrides, settings
 from latentvr.runs.folder import run_folder
 from latentvr.runs.inference import find_checkpoint, load_found
 from latentvr.runs.sources import open_split
@@ -70,7 +71,8 @@ def diagnose_checkpoint(
         What was found, and the folder with `results.json`, `predictions.jsonl` and `report.html`.
 
     Raises:
-        UserError: checkpoint, settings or data are wrong, or the folder holds other results.
+        UserError: checkpoint, settings or data are wrong, or the folder holds other results or cannot be
+            written.
         LatentVRError: the identity control does not give the baseline's bits.
     """
     resolved = settings(path, overrides, data, split)
@@ -83,12 +85,12 @@ def diagnose_checkpoint(
         )
     folder = out or default_folder(path, recipe.eval.split, data, "diagnose")
     facts = {
-        **describe(path, recipe, source),
+        **describe("diagnose", path, recipe, source),
         "interventions": [intervention.name for intervention in asked.interventions],
         "seeds": asked.seeds,
         "top_k": asked.top_k,
     }
-    require_same(folder, facts)
+    require_free(folder, facts)
     model = load_found(found, path, recipe.train.device, model_overrides(resolved, overrides))
     result = judged(model, source, recipe, asked, facts)
     write_results(result, folder)  # before anything else can fail

@@ -149,14 +149,18 @@ def _lines(
 
 def _results(found: Found) -> dict[str, Any]:
     """Facts, verdict and figures as JSON values."""
-    conditions: dict[str, Any] = {name: dataclasses.asdict(made) for name, made in found.figures.items()}
+    conditions: dict[str, Any] = {
+        name: {**dataclasses.asdict(made), "accuracy": made.accuracy} for name, made in found.figures.items()
+    }
+    shape = found.geometry
     for condition in found.diagnosis.conditions:
         if not condition.runs:
             conditions[condition.name] = {"name": condition.name, "does_not_apply": condition.reason}
     return {
         **found.facts,
+        "with_latents": found.diagnosis.with_latents,
         "verdict": {**dataclasses.asdict(found.verdict), "rule": RULE},
         "conditions": conditions,
-        "geometry": None if found.geometry is None else dataclasses.asdict(found.geometry),
-        "probes": [dataclasses.asdict(made) for made in found.probes],
+        "geometry": None if shape is None else {**dataclasses.asdict(shape), "norm_ratio": shape.norm_ratio},
+        "probes": [{**dataclasses.asdict(made), "selectivity": made.selectivity} for made in found.probes],
     }

@@ -11,8 +11,8 @@ from latentvr.attention.visibility import preset
 from latentvr.config.schema import Recipe
 from latentvr.data.record import Source
 from latentvr.diagnostics import geometry as shape
-from latentvr.diagnostics.figures import BASELINE, IDENTITY, Figures
-from latentvr.diagnostics.interventions import INTERVENTIONS
+from latentvr.diagnostics.figures import BASELINE, Figures, said
+from latentvr.diagnostics.interventions import IDENTITY, INTERVENTIONS
 from latentvr.diagnostics.outcome import Outcome
 from latentvr.diagnostics.overlays import overlay_maps
 from latentvr.diagnostics.probes import Probe
@@ -205,13 +205,20 @@ def _grids(found: Found, model: LatentModel, source: Source, recipe: Recipe) -> 
 
 
 def _cards(found: Found, source: Source) -> tuple[Card, ...]:
-    """Records with their answers: first those that some condition flips, evenly, then others."""
-    runs = [(c.name, c.runs[0]) for c in found.diagnosis.conditions if c.runs and c.name != IDENTITY]
+    """Records with their answers: first those that some condition flips, evenly, then others.
+
+    Of conditions that draw at random the first run is shown, and named so.
+    """
+    runs = [
+        (f"{c.name}, seed 0" if len(c.runs) > 1 else c.name, c.runs[0])
+        for c in found.diagnosis.conditions
+        if c.runs and c.name != IDENTITY
+    ]
     baseline = found.diagnosis.baseline
     flipped: list[int] = []
     steady: list[int] = []
     for place, was in enumerate(baseline.predictions):
-        moved = any(run.predictions[place].answer != was.answer for _, run in runs)
+        moved = any(said(run.predictions[place]) != said(was) for _, run in runs)
         (flipped if moved else steady).append(place)
     first = [flipped[i] for i in spread(len(flipped), CARDS * 3 // 4)] if flipped else []
     rest = [steady[i] for i in spread(len(steady), CARDS - len(first))] if steady else []
@@ -224,7 +231,7 @@ def _card(place: int, source: Source, baseline: Outcome, runs: Sequence[tuple[st
     for name, run in ((BASELINE, baseline), *runs):
         made = run.predictions[place]
         correct = None if made.failed else made.correct
-        changed = made.answer != was.answer
+        changed = said(made) != said(was)
         answers.append(CardAnswer(name, made.text.strip(), correct, run.probabilities[place], changed))
     pictures = tuple(
         photograph(f"image {i + 1}", image, [box.box for box in record.bboxes if box.image == i])

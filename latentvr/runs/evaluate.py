@@ -20,7 +20,8 @@ from latentvr.evaluation.evaluate import answer_all
 from latentvr.evaluation.metrics import Prediction, by_task
 from latentvr.evaluation.prompts import Prompts, encoder_for
 from latentvr.models.latent_model import LatentModel
-from latentvr.runs.folder import fingerprint, run_folder, settings_of
+from latentvr.runs.destination import default_folder, require_free
+from latentvr.runs.folder import fingerprint, replace_text, settings_of, versions
 from latentvr.runs.inference import find_checkpoint, load_found
 from latentvr.runs.sources import open_split
 
@@ -69,7 +70,8 @@ def evaluate(
         What was measured, and the folder that it was written to.
 
     Raises:
-        UserError: checkpoint, settings or data are wrong, or the folder holds other results.
+        UserError: checkpoint, settings or data are wrong, or the folder holds other results or cannot be
+            written.
     """
     resolved = settings(path, overrides, data, split)
     recipe = resolved.recipe
@@ -80,8 +82,8 @@ def evaluate(
             f"expected records in the split {recipe.eval.split!r}, got none; fix: choose another split"
         )
     folder = out or default_folder(path, recipe.eval.split, data)
-    facts = describe(path, recipe, source)
-    require_same(folder, facts)
+    facts = describe("eval", path, recipe, source)
+    require_free(folder, facts)
     model = load_found(found, path, recipe.train.device, model_overrides(resolved, overrides))
     predictions = measure(model, source, recipe)
     result = Evaluation(predictions, facts, folder, model.reasoner.span() is not None)
@@ -133,43 +135,16 @@ def model_overrides(resolved: Resolved, overrides: Sequence[str]) -> dict[str, A
     return {name: getattr(resolved.recipe.model, name) for name in fields}
 
 
-def default_folder(path: Path, split: str, data: Path | None, verb: str = "eval") -> Path:
-    """`VERB/SPLIT`, or `VERB/NAME` of the data, in a checkpoint's run folder or in `runs/VERB`."""
-    name = data.stem if data is not None else split
-    root = run_folder(path)
-    return root / verb / name if root else Path("runs") / verb / path.name / name
-
-
-def describe(path: Path, recipe: Recipe, source: Source) -> dict[str, Any]:
-    """What figures belong to: checkpoint, records, and how answers are written."""
+def describe(verb: str, path: Path, recipe: Recipe, source: Source) -> dict[str, Any]:
+    """What figures belong to: verb, checkpoint, records, how answers are written, and versions."""
     return {
+        "verb": verb,
         "checkpoint": str(path),
         "split": recipe.eval.split,
         "data": {"records": len(source.records), "sha256": fingerprint(source)},
         "decode": dataclasses.asdict(recipe.decode),
+        "versions": versions(),
     }
-
-
-def require_same(folder: Path, facts: dict[str, Any]) -> None:
-    """Refuse to write over the results of another evaluation.
-
-    Args:
-        folder: for the results.
-        facts: of the evaluation that is to run.
-
-    Raises:
-        RecipeError: the folder's results are of other data or settings.
-    """
-    file = folder / "results.json"
-    if not file.is_file():
-        return
-    before = json.loads(file.read_text(encoding="utf-8"))
-    other = [key for key in ("data", "decode") if before.get(key) != facts[key]]
-    if other:
-        raise RecipeError(
-            f"expected results of the same {' and '.join(other)}, got others, at {str(file)!r}; "
-            "fix: choose another folder with --out"
-        )
 
 
 def measure(model: LatentModel, source: Source, recipe: Recipe) -> list[Prediction]:
@@ -187,7 +162,7 @@ def write_results(result: Evaluation) -> None:
         for prediction in result.predictions
     ]
     text = "".join(f"{line}\n" for line in lines)
-    (result.folder / "predictions.jsonl").write_text(text, encoding="utf-8")
+    replace_text(result.folder / "predictions.jsonl", text)
     scores = [dataclasses.asdict(score) for score in by_task(result.predictions)]
     facts = {**result.facts, "scores": scores}
-    (result.folder / "results.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+    replace_text(result.folder / "results.json", json.dumps(facts, indent=2) + "\n")

@@ -16,6 +16,9 @@ FACTS = "results.json"
 PREDICTIONS = "predictions.jsonl"
 _AGAIN = "evaluate again, into a new folder"
 _LONGEST_NAME = 10_000
+_LARGEST_SEED = 10**9
+#: Conditions or seeds that a message names at most.
+_NAMED = 20
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,7 @@ class Results:
         decode: settings of the answers.
         condition: name.
         answers: one for each record, in the order of the source.
+        seed: of the run, of a condition that has several; None where it has one.
     """
 
     folder: Path
@@ -52,14 +56,17 @@ class Results:
     decode: dict[str, Any]
     condition: str
     answers: tuple[Answer, ...]
+    seed: int | None = None
 
 
-def results_folder(path: Path, split: str) -> Path:
+def results_folder(path: Path, split: str, condition: str = BASELINE) -> Path:
     """Find the results that a path means.
 
     Args:
         path: folder with results, or a run folder.
-        split: name of the folder below `eval/` of a run folder, or where there is none below `diagnose/`.
+        split: name of the folder below `eval/` of a run folder, or where there is none below `diagnose/`;
+            the other way round for another condition than the model as it is.
+        condition: that is looked for.
 
     Returns:
         The folder with the results.
@@ -69,82 +76,126 @@ def results_folder(path: Path, split: str) -> Path:
     """
     if Path(split).name != split or split in ("", ".."):
         raise UserError(f"expected the name of a split, got {shown(split)}, at --split; fix: such as test")
-    places = (path, path / "eval" / split, path / "diagnose" / split)
+    verbs = ("eval", "diagnose") if condition == BASELINE else ("diagnose", "eval")
+    places = (path, *(path / verb / split for verb in verbs))
     found = next((place for place in places if (place / FACTS).is_file()), None)
     if found is not None:
         return found
     # Names of folders come with the run, and it may be anybody's.
-    others = sorted(shown(file.parent.name) for file in path.glob(f"eval/*/{FACTS}"))[:5]
-    fix = f"--split {others[0]}" if others else f"latentvr eval {path} --split {split}"
+    files = [file for verb in verbs for file in path.glob(f"{verb}/*/{FACTS}")]
+    others = sorted({shown(file.parent.name) for file in files})[:5]
+    fix = f"--split {others[0]}" if others else f"latentvr {verbs[0]} {path} --split {split}"
     got = f"results of {', '.join(others)} alone" if others else "none"
     raise UserError(f"expected results of the split {split!r}, got {got}, at {str(path)!r}; fix: {fix}")
 
 
-def read_results(folder: Path, condition: str = BASELINE) -> Results:
+def read_results(folder: Path, condition: str = BASELINE, seed: int = 0) -> Results:
     """Read one condition of an evaluation.
 
     Args:
         folder: with `results.json` and `predictions.jsonl`.
         condition: its name; the model as it is by default.
+        seed: which run is taken, of a condition that has several; the only run is that of seed 0.
 
     Returns:
         The answers and what they belong to.
 
     Raises:
-        UserError: a file is missing, damaged or not complete, or the condition is not in it.
+        UserError: a file is missing, damaged or not complete, or condition or seed are not in it.
     """
     place = str(folder / FACTS)
-    facts = _facts(folder / FACTS)
+    facts = read_facts(folder / FACTS)
     data, decode = facts.get("data"), facts.get("decode")
     if not isinstance(data, dict) or not isinstance(decode, dict):
         raise wrong('objects "data" and "decode"', "none", place, _AGAIN)
     records, sha256 = data.get("records"), data.get("sha256")
     if type(records) is not int or records < 1 or not isinstance(sha256, str):
         raise wrong('"records" above 0 and a "sha256" in "data"', shown(data), place, _AGAIN)
-    answers = _answers(folder / PREDICTIONS, records, condition)
+    answers, drawn = _answers(folder / PREDICTIONS, records, condition, seed)
     checkpoint = facts.get("checkpoint")
     where = checkpoint if isinstance(checkpoint, str) else ""
-    return Results(folder, where, sha256, decode, condition, tuple(answers))
+    return Results(folder, where, sha256, decode, condition, tuple(answers), seed if drawn else None)
 
 
-def _facts(file: Path) -> dict[str, Any]:
-    _require_readable(file)
+def read_facts(file: Path, fix: str = _AGAIN) -> dict[str, Any]:
+    """Read a `results.json`.
+
+    Args:
+        file: it.
+        fix: what errors advise.
+
+    Returns:
+        What it says, unchecked.
+
+    Raises:
+        UserError: it is missing, too long, or no object of strict JSON.
+    """
+    _require_readable(file, fix)
     with file.open("rb") as stream:
         text = stream.read(MAX_LINE_BYTES + 1)
     if len(text) > MAX_LINE_BYTES:
-        raise wrong(f"at most {MAX_LINE_BYTES} bytes", "more", str(file), _AGAIN)
-    value = parse(text, str(file))
+        raise wrong(f"at most {MAX_LINE_BYTES} bytes", "more", str(file), fix)
+    try:
+        value = parse(text, str(file))
+    except RecordError as error:
+        raise RecordError(f"{str(error).rpartition('; fix: ')[0]}; fix: {fix}") from error
     if not isinstance(value, dict):
-        raise wrong("a JSON object", type(value).__name__, str(file), _AGAIN)
+        raise wrong("a JSON object", type(value).__name__, str(file), fix)
     return value
 
 
-def _answers(file: Path, records: int, wanted: str) -> list[Answer]:
-    """Answers of the condition `wanted`; more or fewer than `records` are refused."""
+def _answers(file: Path, records: int, wanted: str, seed: int) -> tuple[list[Answer], bool]:
+    """Answers of the condition `wanted`, and whether it has seeds; `records` of them are wanted."""
     _require_readable(file)
     answers: list[Answer] = []
     others: dict[str, None] = {}
+    seeds: dict[int | None, None] = {}
     for number, row in json_lines(file, str(file)):
         if isinstance(row, RecordError):
             raise row
+        where = f"{file} row {number}"
         name = row.get("condition") if isinstance(row, dict) else None
         if not isinstance(name, str):
-            raise wrong('a row with a "condition"', shown(row), f"{file} row {number}", _AGAIN)
+            raise wrong('a row with a "condition"', shown(row), where, _AGAIN)
         if name != wanted:
-            if len(others) < 20:
-                others[name] = None
+            _note(others, name)
             continue
-        answers.append(_answer(row, f"{file} row {number}"))
+        drawn = _seed(row, where)
+        _note(seeds, drawn)
+        if (drawn or 0) == seed:
+            answers.append(_answer(row, where))
         if len(answers) > records:
-            got, fix = "more, as a condition with several seeds has", "choose another condition"
-            raise wrong(f"one answer of {wanted!r} to each of {records} records", got, str(file), fix)
-    if not answers:
+            raise wrong(f"one answer of {wanted!r} to each of {records} records", "more", str(file), _AGAIN)
+    _require_found(len(answers), records, wanted, seed, list(seeds), list(others), str(file))
+    return answers, seeds.keys() != {None}
+
+
+def _note(names: dict[Any, None], name: object) -> None:
+    """Remember a name for a message; a file may have any number of them."""
+    if len(names) < _NAMED:
+        names[name] = None
+
+
+def _require_found(
+    found: int, records: int, wanted: str, seed: int, seeds: list[int | None], others: list[str], file: str
+) -> None:
+    """Refuse a condition or a seed that is not there, or not for all records."""
+    if not found and not seeds:
         got = ", ".join(shown(other) for other in others) or "no answers"
-        raise wrong(f"answers of {wanted!r}", got, str(file), "choose one that is there with --condition")
-    if len(answers) < records:
-        got = str(len(answers))
-        raise wrong(f"one answer of {wanted!r} to each of {records} records", got, str(file), _AGAIN)
-    return answers
+        raise wrong(f"answers of {wanted!r}", got, file, "choose one that is there with --condition")
+    if not found:
+        there = ", ".join(str(each or 0) for each in seeds)
+        raise wrong(f"answers of {wanted!r} with seed {seed}", f"seed {there}", file, "choose it with --seed")
+    if found < records:
+        raise wrong(f"one answer of {wanted!r} to each of {records} records", str(found), file, _AGAIN)
+
+
+def _seed(row: dict[str, Any], where: str) -> int | None:
+    """The seed of an answer; None of a condition with one run."""
+    seed = row.get("seed")
+    if seed is not None and (type(seed) is not int or not 0 <= seed <= _LARGEST_SEED):
+        raise wrong('a whole number of 0 or more as "seed"', shown(seed), where, _AGAIN)
+    return seed
 
 
 def _answer(row: dict[str, Any], where: str) -> Answer:
@@ -158,10 +209,10 @@ def _answer(row: dict[str, Any], where: str) -> Answer:
     return Answer(str(texts[0]), str(texts[1]), correct)
 
 
-def _require_readable(file: Path) -> None:
+def _require_readable(file: Path, fix: str = _AGAIN) -> None:
     """A device or a pipe is no file: reading it may never end."""
     if not file.is_file():
-        raise UserError(f"expected a file, got none, at {str(file)!r}; fix: {_AGAIN}")
+        raise UserError(f"expected a file, got none, at {str(file)!r}; fix: {fix}")
     if not os.access(file, os.R_OK):
         raise UserError(
             f"expected a file that can be read, got one that cannot, at {str(file)!r}; fix: its permissions"

@@ -86,6 +86,20 @@ def test_text_of_the_folder_does_not_reach_the_terminal_raw(
     assert not [line for line in out.splitlines() if line.startswith("forged")]
 
 
+def test_the_seed_that_is_compared_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of a condition with several runs; others have none to name."""
+    a, b = (_write(tmp_path / name, "10", ["x", "x"], "swap") for name in "ab")
+    rows = [json.loads(line) for line in (b / "predictions.jsonl").read_text().splitlines()]
+    drawn = [{**row, "seed": seed, "correct": not seed} for seed in (0, 1) for row in rows]
+    (b / "predictions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in drawn))
+    assert _run(str(a), str(b), "--condition", "swap") == 0
+    assert _lines(capsys)[:2] == [f"A: {a}, swap", f"B: {b}, swap, seed 0"]
+    assert _run(str(b), str(b), "--condition", "swap", "--seed", "1") == 0
+    lines = _lines(capsys)
+    assert lines[:2] == [f"A: {b}, swap, seed 1", f"B: {b}, swap, seed 1"]
+    assert ["x", "2", "0.0", "0.0"] in [line.split()[:4] for line in lines]
+
+
 def test_one_task_needs_no_total(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     a = _write(tmp_path / "a", "10", ["x", "x"])
     assert _run(str(a), str(a)) == 0
@@ -100,6 +114,7 @@ def test_one_task_needs_no_total(tmp_path: Path, capsys: pytest.CaptureFixture[s
             "error: expected results of the split 'test', got none, at 'none'; fix: latentvr eval",
         ),
         (["a", "a", "--condition", "swap"], "error: expected answers of 'swap', got 'baseline'"),
+        (["a", "a", "--seed", "2"], "error: expected answers of 'baseline' with seed 2, got seed 0"),
         (["a", "a", "--split", "../x"], "error: expected the name of a split"),
         (["a", "other"], "error: expected results of the same data, got 2 records"),
         (["a", "damaged"], "error: expected strict JSON"),

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import pytest
 
 from latentvr.diagnostics.figures import table
+from latentvr.diagnostics.interventions import NAMES
 from latentvr.diagnostics.outcome import Condition, Outcome
 from latentvr.errors import UserError
 from latentvr.evaluation.metrics import Prediction
@@ -33,7 +34,8 @@ def test_a_condition_by_hand() -> None:
     assert swap.accuracy == 0.4
     assert swap.difference == pytest.approx(-0.2)
     assert swap.interval == bootstrap([0, 0, 0, -1, -1, -1, 1, 0, 0, 0])
-    assert swap.p == swap.adjusted == mcnemar([True] * 3 + [False], [False] * 3 + [True])
+    assert swap.p == mcnemar([True] * 3 + [False], [False] * 3 + [True])
+    assert swap.adjusted == 1
     assert swap.probability == pytest.approx(0.4)
     # Three from right to wrong, one from wrong to right, one from wrong to wrong, one that was not found.
     assert swap.flipped == pytest.approx(0.6)
@@ -88,8 +90,12 @@ def test_holm_counts_every_condition_but_the_identity() -> None:
     figures = table(baseline, conditions)
     assert list(figures) == ["baseline", "identity", "zeros", "drop", "top_k"]
     ps = {name: figures[name].p for name in ("zeros", "drop", "top_k")}
-    assert {name: figures[name].adjusted for name in ps} == holm(ps)
-    assert figures["zeros"].adjusted == pytest.approx(2 * figures["zeros"].p)
+    others = {name: 1.0 for name in NAMES if name not in (*ps, "identity", "oracle")}
+    assert {name: figures[name].adjusted for name in ps} == {
+        name: p for name, p in holm({**ps, **others}).items() if name in ps
+    }
+    # All but the identity and what does not apply, whether run or not, and drop stands before it.
+    assert figures["zeros"].adjusted == pytest.approx((len(NAMES) - 3) * figures["zeros"].p)
     assert figures["identity"].adjusted == figures["identity"].p == 1
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +79,9 @@ def test_the_verdict_is_told_with_its_rule(diagnosed: tuple[Path, Any]) -> None:
     assert f"rule: {verdict['rule']}" in done.out
     page = (folder / "report.html").read_text()
     assert verdict["word"] in page
+    # Of drawn conditions the page shows one answer of several.
+    assert "swap, seed 0" in page
+    assert "zeros, seed" not in page
     assert "data:image/jpeg" in page
 
 
@@ -88,12 +92,18 @@ def test_results_are_complete_and_strict_json(diagnosed: tuple[Path, Any]) -> No
         raise AssertionError(word)
 
     found = json.loads((folder / "results.json").read_text(), parse_constant=refuse)
-    keys = {"checkpoint", "split", "data", "decode", "interventions", "seeds", "top_k", "verdict",
-            "conditions", "geometry", "probes"}  # fmt: skip
+    keys = {"verb", "checkpoint", "split", "data", "decode", "versions", "interventions", "seeds", "top_k",
+            "verdict", "with_latents", "conditions", "geometry", "probes"}  # fmt: skip
     assert set(found) == keys
     assert found["data"]["records"] == RECORDS
     assert found["geometry"]["mass"] > 0
+    shape = found["geometry"]
+    assert shape["norm_ratio"] == shape["latent_norm"] / shape["embedding_norm"]
     assert {made["target"] for made in found["probes"]} >= {"answer", "box"}
+    assert all(made["selectivity"] == made["score"] - made["shuffled"] for made in found["probes"])
+    base = found["conditions"]["baseline"]
+    assert base["accuracy"] == base["correct"] / RECORDS
+    assert found["versions"]["latentvr"]
 
 
 def test_results_of_other_records_are_not_written_over(
@@ -108,20 +118,73 @@ def test_results_of_other_records_are_not_written_over(
     assert (tmp_path / "results.json").read_bytes() == before
 
 
-def test_two_diagnoses_are_compared_and_other_records_refused(
-    latentvr: Any, diagnosed: tuple[Path, Any], slot_model: Path, tmp_path: Path
+@pytest.fixture(scope="session")
+def other_diagnosed(latentvr: Any, slot_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of another model on the records of `slot_model`, evaluated as well; `swap` has two seeds."""
+    folder = tmp_path_factory.mktemp("other") / "run"
+    shutil.copytree(slot_model, folder, symlinks=True)
+    asked = ["--interventions", "drop,swap", "--seeds", str(SEEDS), "--without", "geometry,probes"]
+    done = latentvr("diagnose", str(folder), f"data.toy.test={RECORDS}", *asked)
+    assert done.code == 0, done.err
+    assert latentvr("eval", str(folder), f"data.toy.test={RECORDS}").code == 0
+    return folder
+
+
+@pytest.mark.parametrize(("condition", "seed"), [("drop", ""), ("swap", ", seed 0")])
+def test_conditions_of_two_runs_are_compared(
+    latentvr: Any, slot_model: Path, other_diagnosed: Path, tmp_path: Path, condition: str, seed: str
 ) -> None:
-    folder, _ = diagnosed
-    other = ["diagnose", str(slot_model), "--interventions", "drop", "--without", "geometry,probes", "--out"]
-    for name, limit in (("same", RECORDS), ("fewer", RECORDS - 1)):
-        assert latentvr(*other, str(tmp_path / name), f"data.toy.test={limit}").code == 0
-    done = latentvr("compare", str(folder), str(tmp_path / "fewer"))
+    few = ["--interventions", condition, "--seeds", str(SEEDS), "--without", "geometry,probes"]
+    out = ["--out", str(tmp_path / "one")]
+    assert latentvr("diagnose", str(slot_model), f"data.toy.test={RECORDS}", *few, *out).code == 0
+    done = latentvr("compare", str(tmp_path / "one"), str(other_diagnosed), "--condition", condition)
+    assert done.code == 0, done.err
+    where = other_diagnosed / "diagnose" / "test"
+    assert f"B: {where}, {condition}{seed}, checkpoint {other_diagnosed}" in done.out
+    assert f"These {RECORDS} records do not show that A and B differ" in done.out
+
+
+def test_other_records_are_not_compared(
+    latentvr: Any, slot_model: Path, other_diagnosed: Path, tmp_path: Path
+) -> None:
+    few = ["--interventions", "drop", "--without", "geometry,probes", "--out", str(tmp_path)]
+    assert latentvr("diagnose", str(slot_model), f"data.toy.test={RECORDS - 1}", *few).code == 0
+    done = latentvr("compare", str(other_diagnosed), str(tmp_path))
     assert done.code == 2
-    assert "fix" in done.err
-    same = json.loads((folder / "results.json").read_text())["data"]
-    here = json.loads((tmp_path / "same" / "results.json").read_text())["data"]
-    done = latentvr("compare", str(folder), str(tmp_path / "same"))
-    assert done.code == (0 if same == here else 2), done.err
+    assert done.err.startswith(f"error: expected results of the same data, got {RECORDS} records")
+
+
+def test_another_checkpoint_does_not_take_the_place_of_results(
+    latentvr: Any, slot_model: Path, other_diagnosed: Path
+) -> None:
+    for verb, other in (("diagnose", "eval"), ("eval", "diagnose")):
+        folder = other_diagnosed / verb / "test"
+        before = {path.name: path.read_bytes() for path in folder.iterdir()}
+        asked = ["--interventions", "drop,swap", "--seeds", str(SEEDS)] if verb == "diagnose" else []
+        for name, arguments, got in (
+            (verb, asked, "the same checkpoint, got others"),
+            (other, [], f"latentvr {other}, got those of '{verb}'"),
+        ):
+            records = f"data.toy.test={RECORDS}"
+            done = latentvr(name, str(slot_model), records, *arguments, "--out", str(folder))
+            assert done.code == 2, done.err
+            assert f"expected results of {got}" in done.err
+        assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+@pytest.mark.parametrize("verb", ["diagnose", "eval"])
+def test_a_folder_that_cannot_hold_results_is_told(
+    latentvr: Any, slot_model: Path, tmp_path: Path, verb: str
+) -> None:
+    (tmp_path / "file").write_text("")
+    done = latentvr(verb, str(slot_model), "--out", str(tmp_path / "file"))
+    assert done.code == 2, done.err
+    assert done.err.startswith("error: expected a folder that results can be written to, got")
+    (tmp_path / "damaged").mkdir()
+    (tmp_path / "damaged" / "results.json").write_text('{"data": ')
+    done = latentvr(verb, str(slot_model), "--out", str(tmp_path / "damaged"))
+    assert done.code == 2, done.err
+    assert done.err.startswith("error: expected strict JSON in UTF-8")
 
 
 @pytest.mark.parametrize(

@@ -44,6 +44,15 @@ def _write(
     return folder
 
 
+def _condition(folder: Path, name: str, right: Sequence[bool], seed: int | None = None) -> None:
+    """Add answers of a condition, as a diagnosis writes them."""
+    drawn = {} if seed is None else {"seed": seed}
+    with (folder / "predictions.jsonl").open("a") as stream:
+        for i, good in enumerate(right):
+            row = {"condition": name, **drawn, "id": f"r{i}", "task": "counting", "correct": good}
+            stream.write(json.dumps(row) + "\n")
+
+
 def _both(tmp_path: Path, a: Sequence[bool], b: Sequence[bool], tasks: Sequence[str] = ()) -> Comparison:
     return compare(_write(tmp_path / "a", a, tasks), _write(tmp_path / "b", b, tasks))
 
@@ -89,11 +98,49 @@ def test_the_model_as_it_is_is_compared_where_nothing_else_is_asked_for(tmp_path
 
 def test_a_condition_is_compared_on_request(tmp_path: Path) -> None:
     folder = _write(tmp_path / "a", [True, True])
-    other = json.dumps({"condition": "drop", "id": "r{}", "task": "counting", "correct": False})
-    with (folder / "predictions.jsonl").open("a") as stream:
-        stream.writelines(other.replace("{}", str(i)) + "\n" for i in range(2))
+    _condition(folder, "drop", [False, False])
     assert compare(folder, folder, condition="drop").total.right_a == 0
     assert compare(folder, folder).total.right_a == 2
+
+
+def test_a_condition_is_looked_for_where_it_was_written(tmp_path: Path) -> None:
+    """A run that was evaluated as well has its baseline in two places, and its conditions in one."""
+    evaluated = _write(tmp_path / "a" / "eval" / "test", [True, True])
+    diagnosed = _write(tmp_path / "a" / "diagnose" / "test", [True, True])
+    _condition(diagnosed, "drop", [True, False])
+    assert compare(tmp_path / "a", tmp_path / "a", condition="drop").a.folder == diagnosed
+    assert compare(tmp_path / "a", tmp_path / "a", condition="drop").total.right_a == 1
+    for name in (None, "baseline"):
+        assert compare(tmp_path / "a", tmp_path / "a", condition=name).a.folder == evaluated
+
+
+def test_no_results_of_a_condition_ask_for_a_diagnosis(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"fix: latentvr diagnose .*/none --split test"):
+        compare(tmp_path / "none", tmp_path, condition="drop")
+
+
+def test_one_seed_of_a_drawn_condition_is_compared(tmp_path: Path) -> None:
+    a, b = (_write(tmp_path / name, [True, True]) for name in "ab")
+    for seed, right in enumerate(([True, True], [True, False], [False, False])):
+        _condition(a, "swap", right, seed)
+        _condition(b, "swap", right[::-1], seed)
+    by_default = compare(a, b, condition="swap")
+    assert (by_default.total.right_a, by_default.a.seed) == (2, 0)
+    found = compare(a, b, condition="swap", seed=1)
+    assert (found.total.only_a, found.total.only_b, found.a.seed, found.b.seed) == (1, 1, 1, 1)
+    with pytest.raises(UserError, match=r"'swap' with seed 3, got seed 0, 1, 2, at .* --seed"):
+        compare(a, b, condition="swap", seed=3)
+
+
+def test_a_condition_with_one_run_is_that_of_seed_0(tmp_path: Path) -> None:
+    a, b = (_write(tmp_path / name, [True, True]) for name in "ab")
+    _condition(a, "swap", [True, False])
+    _condition(b, "swap", [True, True], 0)
+    _condition(b, "swap", [False, False], 1)
+    found = compare(a, b, condition="swap")
+    assert (found.a.seed, found.b.seed, found.total.right_b) == (None, 0, 2)
+    with pytest.raises(UserError, match=r"'swap' with seed 1, got seed 0, at"):
+        compare(a, b, condition="swap", seed=1)
 
 
 def test_other_settings_of_answers_are_said(tmp_path: Path) -> None:
@@ -204,7 +251,11 @@ PICKLE = b"cos\nsystem\n(S'touch canary'\ntR."
         ("predictions.jsonl", lambda old: old + b"x" * 10_000_001, "row 4"),
         ("predictions.jsonl", lambda old: b"7\n" + old, r'a row with a "condition", got 7, at .* row 1'),
         ("predictions.jsonl", lambda old: old.partition(b"\n")[2], "each of 3 records, got 2"),
-        ("predictions.jsonl", lambda old: old + old, "got more, as a condition with several seeds has"),
+        ("predictions.jsonl", lambda old: old + old, "answer of 'baseline' to each of 3 records, got more"),
+        ("predictions.jsonl", _row(seed=True), 'a whole number of 0 or more as "seed", got True'),
+        ("predictions.jsonl", _row(seed=-1), 'a whole number of 0 or more as "seed", got -1'),
+        ("predictions.jsonl", _row(seed=10**400), 'a whole number of 0 or more as "seed"'),
+        ("predictions.jsonl", _row(seed=1), "each of 3 records, got 2"),
         ("predictions.jsonl", _row(condition=None), 'a row with a "condition"'),
         ("predictions.jsonl", _row(id=1), 'short texts "id" and "task", got 1'),
         ("predictions.jsonl", _row(task="t" * 20_000), 'short texts "id" and "task"'),

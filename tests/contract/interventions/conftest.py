@@ -23,6 +23,7 @@ from latentvr.diagnostics.baseline import run_baseline
 from latentvr.diagnostics.conditions import plan
 from latentvr.diagnostics.interventions import chosen
 from latentvr.diagnostics.recorded import Latents
+from latentvr.diagnostics.teacher import completed
 from latentvr.diagnostics.ways import Part, Runner, Way
 from latentvr.evaluation.prompts import Prompts, encoder_for
 from latentvr.models.layer_inputs import layer_inputs
@@ -80,6 +81,7 @@ class Bench:
         self.prompts = Prompts(self.model, Source(self.lab, self.inverted), encoder, keep=True)
         self.runner = Runner(self.model, encoder, self.recipe.decode, self.size)
         self.parts = list(self.runner.parts(self.prompts, self.visibility))
+        assert all(part.prefix.stage.visibility == self.visibility for part in self.parts)
         self.baseline = [self.step(part, self.way) for part in self.parts]
         self._planned: dict[str, list[Step]] = {}
 
@@ -98,10 +100,10 @@ class Bench:
             )
             for layer, at in zip(layers, seen, strict=True)
         ]
-        _, whole = self.runner.step(part, way)
+        _, turns = self.runner.step(part, way)
         for handle in handles:
             handle.remove()
-        return Step(part, way, whole, seen)
+        return Step(part, way, completed(self.model, part.batch, turns), seen)
 
     def run(self, name: str, latents: Callable[[int], Latents]) -> list[Step]:
         """One condition over all records."""
@@ -130,7 +132,8 @@ class Bench:
             hidden_SD = model.hidden(batch, features, stage, slots=fed if len(fed) else None)[0]
             logits = model.logits(hidden_SD[len(sample.ids) - 1 : -1])
         if not step.way.spans and not self.in_prompts:
-            logits[:, model.token_ids[model.reasoner.span().start]] = float("-inf")
+            span = model.reasoner.span()
+            logits[:, [model.token_ids[text] for text in (span.start, *span.end)]] = float("-inf")
         return logits.log_softmax(-1)
 
     def require_alone(self, step: Step) -> None:
