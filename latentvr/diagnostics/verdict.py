@@ -19,12 +19,12 @@ MARGIN = 0.05
 RULE = (
     "A condition falls where its accuracy is below the baseline's, the p value of McNemar's test is below "
     f"{ALPHA} after Holm's correction over all interventions, and the 95 % interval of the difference lies "
-    "below 0. Markers suffice: drop falls, and with the markers alone (markers_only), or with nothing in the "
-    "slots (zeros and mean, both), the 95 % interval of the difference lies above half of what drop costs. "
-    "Used: they do not suffice, and accuracy falls without the latents (drop), with another record's (swap), "
-    "and under every condition that leaves nothing of the record in them (zeros, mean, noise_matched, "
-    "noise_norm, blank_image, markers_only); what does not apply is not asked for, but drop alone is not "
-    "enough. Not shown to be used: everything else, too few records included."
+    "below 0. Markers suffice: drop falls, and with the markers alone (markers_only), or with nothing in "
+    "the slots (zeros and mean, both), the 95 % interval of the difference lies above a quarter of what "
+    "drop costs. Used: they do not suffice, and accuracy falls without the latents (drop), with another "
+    "record's (swap), and under every condition that leaves nothing of the record in them (zeros, mean, "
+    "noise_matched, noise_norm, blank_image, markers_only); what does not apply is not asked for, but "
+    "drop alone is not enough. Not shown to be used: everything else, too few records included."
 )
 #: Conditions that leave nothing of the record in its latents.
 _EMPTY = ("zeros", "mean", "noise_matched", "noise_norm", "blank_image", "markers_only")
@@ -123,7 +123,8 @@ class _Judged:
         if name in self._figures:
             word = "falls, passed" if self._falls(name) else "does not fall, not passed"
             if self._keeps(name):
-                word += f"; its interval lies above {points(self._half())} points, half of what drop costs"
+                least = points(self._quarter())
+                word += f"; its interval lies above {least} points, a quarter of what drop costs"
             return f"{name}: {self._told(name)}: {word}"
         if name in self._absent:
             return f"{name}: does not apply: {self._absent[name] or 'no reason was given'}"
@@ -141,15 +142,15 @@ class _Judged:
     def _falling(self) -> list[str]:
         return [name for name in _TESTS if self._falls(name)]
 
-    def _half(self) -> float:
-        """Half of what drop costs, a number below 0."""
-        return self._figures["drop"].difference / 2
+    def _quarter(self) -> float:
+        """A quarter of what drop costs, a number below 0."""
+        return self._figures["drop"].difference / 4
 
     def _keeps(self, name: str) -> bool:
         """Whether a condition that empties the latents surely keeps most of what drop costs."""
         if not any(name in names for names in _KEEPING) or name not in self._figures:
             return False
-        return self._falls("drop") and self._figures[name].interval[0] > self._half()
+        return self._falls("drop") and self._figures[name].interval[0] > self._quarter()
 
     def _losses(self, falling: Sequence[str]) -> str:
         """Say what makes answers worse: drop, and of all others the one that costs least."""
