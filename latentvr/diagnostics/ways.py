@@ -194,16 +194,24 @@ class Runner:
     def _room(
         self, part: Part, way: Way, given: Sequence[Latents] | None, before: Sequence[Rollout] | None
     ) -> list[int]:
-        """Longest answer of each row, slots included: as much text as with the model's own latents."""
-        longest = self.decode.max_new_tokens
-        if before is None or (given is None and way.spans):
+        """Longest answer of each row, slots included: as much text as with the model's own latents.
+
+        Spans beyond those that a record has regions for are the model's choice, and do not count.
+        """
+        longest, span = self.decode.max_new_tokens, self.model.reasoner.span()
+        if before is None or span is None or (given is None and way.spans):
             return [longest] * len(part.places)
-        if given is None:
-            return [longest - _beside_text(self.model, row) for row in before]
         rooms = []
-        for row, latents in zip(before, given, strict=True):
-            fed = [latents[min(i, len(latents) - 1)] for i in range(len(row.spans))] if latents else row.spans
-            rooms.append(max(1, longest + sum(map(len, fed)) - sum(map(len, row.spans))))
+        for at, (record, row) in enumerate(zip(part.records, before, strict=True)):
+            own = row.spans[: max(1, len(record.bboxes))]
+            more = -sum(map(len, own))
+            if given is None:
+                more -= len(own) * (1 + len(span.end))
+            elif given[at]:
+                more += sum(len(given[at][min(i, len(given[at]) - 1)]) for i in range(len(own)))
+            else:
+                more = 0
+            rooms.append(max(1, longest + more))
         return rooms
 
 
@@ -224,13 +232,6 @@ def _markers(model: LatentModel) -> set[int]:
     """Ids of the markers of latent spans."""
     span = model.reasoner.span()
     return set() if span is None else {model.token_ids[text] for text in (span.start, *span.end)}
-
-
-def _beside_text(model: LatentModel, row: Rollout) -> int:
-    """Number of slots and markers in an answer, at most all but one of its tokens."""
-    markers = _markers(model)
-    beside = sum(slot or token in markers for token, slot in zip(row.ids, row.slot, strict=True))
-    return min(beside, len(row.ids) - 1)
 
 
 def _require_fed(stood: Sequence[Latents], given: Sequence[Latents], name: str) -> None:
