@@ -7,15 +7,14 @@ from pathlib import Path
 
 from latentvr.diagnostics.interventions import chosen
 from latentvr.diagnostics.probes import require_sklearn
-from latentvr.errors import RecipeError, UserError
+from latentvr.errors import UserError
 from latentvr.evaluation.report import write_report
 from latentvr.runs.destination import default_folder, require_free
 from latentvr.runs.diagnosis import PARTS, Asked, Found, judged, measured, write_results
 from latentvr.runs.diagnosis_report import diagnosis_report
-from latentvr.runs.evaluate import describe, model_overrides, settings
+from latentvr.runs.evaluate import describe, model_overrides, opened
 from latentvr.runs.folder import run_folder
-from latentvr.runs.inference import find_checkpoint, load_found
-from latentvr.runs.sources import open_split
+from latentvr.runs.inference import load_found
 
 
 def asked_for(interventions: str, seeds: int, top_k: int, without: str) -> Asked:
@@ -75,14 +74,8 @@ def diagnose_checkpoint(
             written.
         LatentVRError: the identity control does not give the baseline's bits.
     """
-    resolved = settings(path, overrides, data, split)
+    resolved, found, source = opened(path, overrides, data, split)
     recipe = resolved.recipe
-    found = find_checkpoint(path)
-    source = open_split(recipe.data, recipe.eval.split)
-    if not source.records:
-        raise RecipeError(
-            f"expected records in the split {recipe.eval.split!r}, got none; fix: choose another split"
-        )
     folder = out or default_folder(path, recipe.eval.split, data, "diagnose")
     facts = {
         **describe("diagnose", path, recipe, source),

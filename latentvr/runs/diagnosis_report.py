@@ -41,9 +41,9 @@ HEADER = (
 NOTE = (
     "Differences are in points against the baseline, on the same records; their intervals are bootstrapped "
     "over records. McNemar's p is exact; of several seeds the largest is given; adjusted: Holm's correction "
-    "over the conditions. P(right): mean probability of the tokens that write the right answer, under "
-    "teacher forcing, behind the latents of the condition. Flipped: answers that differ from the "
-    "baseline's. k/N counts every seed of the conditions that draw at random."
+    "over all interventions that apply, run or not. P(right): mean probability of the tokens that write "
+    "the right answer, under teacher forcing, behind the latents of the condition. Flipped: answers that "
+    "differ from the baseline's. k/N counts every seed of the conditions that draw at random."
 )
 PROBE_NOTE = (
     "Ridge regression on mean states, scored on held-out folds. Selectivity is the score minus that on "

@@ -73,14 +73,8 @@ def evaluate(
         UserError: checkpoint, settings or data are wrong, or the folder holds other results or cannot be
             written.
     """
-    resolved = settings(path, overrides, data, split)
+    resolved, found, source = opened(path, overrides, data, split)
     recipe = resolved.recipe
-    found = find_checkpoint(path)
-    source = open_split(recipe.data, recipe.eval.split)
-    if not source.records:
-        raise RecipeError(
-            f"expected records in the split {recipe.eval.split!r}, got none; fix: choose another split"
-        )
     folder = out or default_folder(path, recipe.eval.split, data)
     facts = describe("eval", path, recipe, source)
     require_free(folder, facts)
@@ -89,6 +83,34 @@ def evaluate(
     result = Evaluation(predictions, facts, folder, model.reasoner.span() is not None)
     write_results(result)
     return result
+
+
+def opened(
+    path: Path, overrides: Sequence[str], data: Path | None, split: str | None
+) -> tuple[Resolved, Path | None, Source]:
+    """Settings, checkpoint and records, all that is known to be wrong without the model refused.
+
+    Args:
+        path: run folder, checkpoint, model folder or hub id.
+        overrides: `key=value` texts.
+        data: records file in place of the recipe's.
+        split: of the data.
+
+    Returns:
+        The settings, what `find_checkpoint` found, and one record or more.
+
+    Raises:
+        UserError: checkpoint, settings or data are wrong.
+    """
+    resolved = settings(path, overrides, data, split)
+    recipe = resolved.recipe
+    found = find_checkpoint(path)
+    source = open_split(recipe.data, recipe.eval.split)
+    if not source.records:
+        raise RecipeError(
+            f"expected records in the split {recipe.eval.split!r}, got none; fix: choose another split"
+        )
+    return resolved, found, source
 
 
 def settings(path: Path, overrides: Sequence[str], data: Path | None, split: str | None) -> Resolved:
