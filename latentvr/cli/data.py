@@ -1,4 +1,4 @@
-"""`latentvr data`: check, look at and make records."""
+"""`latentvr data`: check, look at and export records."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import typer
 
-from latentvr.errors import RecordError, UserError
+from latentvr.errors import RecordError
 
 YAML = (".yaml", ".yml")
 
@@ -76,22 +76,11 @@ def basis(recipe: Path, overrides: Sequence[str], *, components: int, out: Path,
     )
 
 
-def build(task: str, *, root: Path) -> None:
-    """Make records and images in a folder.
+def export(path: Path, *, to: Path, image_root: Path | None, tasks: Sequence[str]) -> None:
+    """Write records as a table for VLMEvalKit."""
+    from latentvr.data.readers import open_source
+    from latentvr.integrations.tsv import write_tsv
 
-    Args:
-        task: which builder; `toy` is the one there is.
-        root: every split becomes a folder in it.
-
-    Raises:
-        UserError: there is no such builder.
-    """
-    if task != "toy":
-        raise UserError(f"expected a task of toy, got {task!r}; fix: use latentvr data build toy --root DIR")
-    from latentvr.config.schema import ToyConfig
-    from latentvr.data import toy
-
-    settings = ToyConfig()
-    for split in toy.SPLITS:
-        made = toy.Toy(toy.TASKS, split, getattr(settings, split), settings.seed, settings.size)
-        typer.echo(f"{len(made.records)} records: {toy.write(made, root / split)}")
+    source = open_source(path, image_root, tasks=tasks)
+    write_tsv(source, to)
+    typer.echo(f"{len(source.records)} records: {to}")

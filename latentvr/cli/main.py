@@ -10,6 +10,8 @@ from typing import Annotated, Literal
 import typer
 
 from latentvr import __version__
+from latentvr.cli.arguments import Overrides, Recipe
+from latentvr.cli.data_commands import app as data_app
 from latentvr.errors import LatentVRError, UserError
 
 app = typer.Typer(
@@ -19,18 +21,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-_DATA = typer.Typer(help="Check, look at and make data.", no_args_is_help=True)
-app.add_typer(_DATA, name="data")
+app.add_typer(data_app, name="data")
 
-Recipe = Annotated[Path, typer.Argument(metavar="RECIPE", help="Recipe file (YAML).", show_default=False)]
 Checkpoint = Annotated[
     Path, typer.Argument(metavar="CKPT", help="Run folder, checkpoint, model or hub id.", show_default=False)
-]
-Overrides = Annotated[
-    list[str] | None,
-    typer.Argument(
-        metavar="KEY=VALUE", help="Settings on top, such as train.batch_size=2.", show_default=False
-    ),
 ]
 Changes = Annotated[
     list[str] | None,
@@ -81,10 +75,14 @@ def evaluate(
     overrides: Changes = None,
     data: Data = None,
     split: Split = None,
+    bench: Annotated[str, typer.Option(help="Benchmarks, such as blink=/data/BLINK,mmvp.")] = "",
+    style: Annotated[
+        str | None, typer.Option(help="Prompts of benchmarks: native by default; docs/benchmarks.md.")
+    ] = None,
     usage: Annotated[bool, typer.Option("--usage", hidden=True)] = False,
     out: Out = None,
 ) -> None:
-    """Measure a checkpoint's answers on data."""
+    """Measure a checkpoint's answers on data or on benchmarks."""
     from latentvr.cli import eval as verb
 
     if usage:
@@ -92,7 +90,7 @@ def evaluate(
             "expected latentvr diagnose, which asks how much answers use the latents, got --usage, at "
             f"latentvr eval; fix: latentvr diagnose {checkpoint}"
         )
-    verb.run(checkpoint, overrides or [], data=data, split=split, out=out)
+    verb.run(checkpoint, overrides or [], data=data, split=split, bench=bench, style=style, out=out)
 
 
 @app.command()
@@ -144,6 +142,21 @@ def compare(
     from latentvr.cli import compare as verb
 
     verb.run(run_a, run_b, split=split, condition=condition, seed=seed)
+
+
+@app.command(name="report-table")
+def report_table(
+    table: Annotated[str, typer.Argument(metavar="TABLE", help="Of a paper; none lists all.")] = "",
+    rows: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="ROW=FOLDER", help="Our results for a row.", show_default=False),
+    ] = None,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Write the table for a page.")] = False,
+) -> None:
+    """Lay our figures beside those of a paper's table."""
+    from latentvr.cli import report_table as verb
+
+    verb.run(table, rows or [], markdown=markdown)
 
 
 @app.command()
@@ -200,60 +213,6 @@ def env() -> None:
     from latentvr.cli import env as verb
 
     verb.run()
-
-
-@_DATA.command()
-def check(
-    path: Annotated[Path, typer.Argument(metavar="PATH", help="Records file or folder.", show_default=False)],
-    image_root: Annotated[
-        Path | None, typer.Option(help="Folder of the images; that of PATH by default.")
-    ] = None,
-) -> None:
-    """List every bad row of a data set."""
-    from latentvr.cli import data as verb
-
-    verb.check(path, image_root=image_root)
-
-
-@_DATA.command()
-def preview(
-    source: Annotated[
-        Path, typer.Argument(metavar="RECIPE_OR_RECORDS", help="Recipe or records file.", show_default=False)
-    ],
-    html: Annotated[Path | None, typer.Option(help="Write a page with images to this file.")] = None,
-    count: Annotated[int, typer.Option(min=1, help="Samples to show.")] = 4,
-) -> None:
-    """Show samples as the model gets them."""
-    from latentvr.cli import data as verb
-
-    verb.preview(source, html=html, count=count)
-
-
-@_DATA.command()
-def basis(
-    recipe: Recipe,
-    components: Annotated[int, typer.Option(min=1, help="Number of components.", show_default=False)],
-    out: Annotated[Path, typer.Option(help="New safetensors file.", show_default=False)],
-    overrides: Overrides = None,
-    regions: Annotated[
-        bool, typer.Option("--regions", help="Take the visual tokens of the regions alone.")
-    ] = False,
-) -> None:
-    """Write a PCA basis of the visual embeddings of a recipe's training images."""
-    from latentvr.cli import data as verb
-
-    verb.basis(recipe, overrides or [], components=components, out=out, regions=regions)
-
-
-@_DATA.command()
-def build(
-    task: Annotated[str, typer.Argument(metavar="TASK", help="What to make: toy.", show_default=False)],
-    root: Annotated[Path, typer.Option(help="Folder to write to.", show_default=False)],
-) -> None:
-    """Make records."""
-    from latentvr.cli import data as verb
-
-    verb.build(task, root=root)
 
 
 def guarded(call: Callable[[], object]) -> int:

@@ -11,6 +11,7 @@ import io
 import re
 import struct
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from latentvr.errors import ImageError
 
 FORMATS = ("JPEG", "PNG", "WEBP")
+_SHOWN_FORMATS = {"WEBP": "WebP"}
 MAX_PIXELS = 50_000_000
 MAX_BYTES = 50_000_000
 MIN_SIDE = 2
@@ -31,20 +33,24 @@ _DEEP_GREY_MODES = ("I;16", "I;16B", "I;16L", "I;16N", "I")
 _DAMAGE = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, struct.error, zlib.error)
 
 
-def open_image(name: str, root: str | Path, where: str) -> Image.Image:
+def open_image(
+    name: str, root: str | Path, where: str, *, formats: Sequence[str] = FORMATS, upright: bool = True
+) -> Image.Image:
     """Open the image of a record as RGB, turned upright by its EXIF orientation.
 
     Args:
         name: path relative to the root, with "/" between folders.
         root: the image root; links may not lead out of it.
         where: what errors name as the place, for example "records.jsonl row 12".
+        formats: Pillow's names of the formats that are taken.
+        upright: False leaves the pixels as they are stored, for coordinates that count stored pixels.
 
     Returns:
         The picture as RGB.
 
     Raises:
-        ImageError: the name is unsafe, the file is missing, too large, not a JPEG, PNG or WebP
-            picture of one frame, or damaged.
+        ImageError: the name is unsafe, the file is missing, too large, not a picture of one frame in
+            one of the formats, or damaged.
     """
     path = resolve_image(name, root, where)
     place = f"{where}, image {_shown(name)}"
@@ -53,7 +59,7 @@ def open_image(name: str, root: str | Path, where: str) -> Image.Image:
             data = stream.read(MAX_BYTES + 1)
     except OSError as error:
         raise _error("a readable file", str(error.strerror), place, "check its permissions") from error
-    return decode_image(data, place)
+    return decode_image(data, place, formats=formats, upright=upright)
 
 
 def resolve_image(name: str, root: str | Path, where: str) -> Path:
@@ -106,7 +112,9 @@ def relative_name(name: str, where: str) -> str:
     return name
 
 
-def decode_image(data: bytes, where: str) -> Image.Image:
+def decode_image(
+    data: bytes, where: str, *, formats: Sequence[str] = FORMATS, upright: bool = True
+) -> Image.Image:
     """Decode the bytes of an image file as RGB, turned upright by its EXIF orientation.
 
     Transparent pictures are laid over white; 16-bit grey is scaled to 8 bits.
@@ -114,39 +122,43 @@ def decode_image(data: bytes, where: str) -> Image.Image:
     Args:
         data: the whole file.
         where: what errors name as the place.
+        formats: Pillow's names of the formats that are taken.
+        upright: False leaves the pixels as they are stored, for coordinates that count stored pixels.
 
     Returns:
         The picture as RGB.
 
     Raises:
-        ImageError: too large, not a JPEG, PNG or WebP picture of one frame, or damaged.
+        ImageError: too large, not a picture of one frame in one of the formats, or damaged.
     """
     if len(data) > MAX_BYTES:
         raise _error(f"at most {MAX_BYTES} bytes", "a larger file", where, "make the image smaller")
     if not data:
         raise _error("an image file", "0 bytes", where, "copy or download the file again")
-    image = _open_header(data, where)
+    image = _open_header(data, where, formats)
     try:
         frames = getattr(image, "n_frames", 1)
         if frames != 1:
             raise _error("one frame", f"{frames}", where, "save the frame you want as an image of its own")
         image.load()
-        upright = ImageOps.exif_transpose(image)
+        turned = ImageOps.exif_transpose(image) if upright else image
     except _DAMAGE as error:
         raise _error("an undamaged image", _one_line(error), where, "copy or download it again") from error
-    return _to_rgb(upright, where)
+    return _to_rgb(turned, where)
 
 
-def _open_header(data: bytes, where: str) -> Image.Image:
+def _open_header(data: bytes, where: str, formats: Sequence[str]) -> Image.Image:
     """Read the header alone, and check the size that it claims."""
     fix = "make the image smaller"
     limit = f"at most {MAX_PIXELS} pixels"
     try:
-        image = Image.open(io.BytesIO(data), formats=FORMATS)
+        image = Image.open(io.BytesIO(data), formats=list(formats))
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise _error(limit, "many more", where, fix) from error
     except UnidentifiedImageError as error:
-        raise _error("a JPEG, PNG or WebP image", "another or a damaged file", where, "convert it") from error
+        kinds = [_SHOWN_FORMATS.get(name, name) for name in formats]
+        expected = f"a {' or '.join([', '.join(kinds[:-1]), kinds[-1]] if kinds[1:] else kinds)} image"
+        raise _error(expected, "another or a damaged file", where, "convert it") from error
     except _DAMAGE as error:
         raise _error("an undamaged image", _one_line(error), where, "copy or download it again") from error
     width, height = image.size

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+import numpy as np
 import torch
 
 from latentvr.attention.visibility import Visibility
 from latentvr.config.schema import DecodeConfig
 from latentvr.data.collate import collate
 from latentvr.data.encode import EncodedSample
+from latentvr.data.record import Record
 from latentvr.decoding.loop import generate
 from latentvr.decoding.rollout import Rollout
+from latentvr.evaluation.kept import Kept
 from latentvr.evaluation.metrics import Prediction, judge
 from latentvr.evaluation.prompts import Prompts
 from latentvr.models.latent_model import LatentModel
@@ -26,8 +29,14 @@ def answer_all(
     visibility: Visibility,
     decode: DecodeConfig,
     batch_size: int,
+    rule: Callable[[Record], str] | None = None,
+    kept: Kept | None = None,
+    told: Callable[[int, int], None] | None = None,
 ) -> list[Prediction]:
     """Generate an answer for each prompt, in batches of similar length, and score it.
+
+    Batches are the same in an evaluation that goes on, and each has draws of its own, so that it ends as
+    one that was not stopped.
 
     Args:
         model: any method.
@@ -35,25 +44,49 @@ def answer_all(
         visibility: at test.
         decode: length limit, latent exit, sampling.
         batch_size: prompts per forward pass.
+        rule: gives the id of the rule that reads the answer to a record; "native" by default.
+        kept: predictions are added to it, and those that it has are not made anew.
+        told: is called with the number of answered and of all records.
 
     Returns:
         Predictions in the order of the records.
     """
     model.eval()
-    stage, tokenizer = Stage("test", visibility), model.processor.tokenizer
-    generator = torch.Generator(model.backbone.device).manual_seed(decode.seed)
+    stage = Stage("test", visibility)
     records = prompts.source.records
-    out: dict[int, Prediction] = {}
-    for window in prompts.windows(batch_size):
+    done = {} if kept is None else kept.done
+    out = {i: done[record.id] for i, record in enumerate(records) if record.id in done}
+    for window in prompts.windows(batch_size, out.keys()):
         window.sort(key=lambda entry: len(entry[1].ids))
         for start in range(0, len(window), batch_size):
             part = window[start : start + batch_size]
-            samples = [sample for _, sample in part]
-            written = answer_batch(model, samples, stage, decode, generator=generator)
-            for (i, _), row in zip(part, written, strict=True):
-                made = judge(records[i], tokenizer.decode(row.ids, skip_special_tokens=True))
-                out[i] = replace(made, latent_steps=len(row.fed))
+            if all(i in out for i, _ in part):
+                continue
+            generator = _draws(model, decode.seed, min(i for i, _ in part))
+            written = answer_batch(model, [sample for _, sample in part], stage, decode, generator=generator)
+            made = {
+                i: _judged(model, records[i], row, rule) for (i, _), row in zip(part, written, strict=True)
+            }
+            if kept is not None:
+                kept.add(made[i] for i in made if i not in out)
+            out.update(made)
+            if told is not None:
+                told(len(out), len(records))
     return [out[i] for i in range(len(records))]
+
+
+def _draws(model: LatentModel, seed: int, place: int) -> torch.Generator:
+    """Draws of one batch, whichever batches went before."""
+    seeds = np.random.SeedSequence([seed, place]).generate_state(1, np.uint64)
+    return torch.Generator(model.backbone.device).manual_seed(int(seeds[0] >> np.uint64(1)))
+
+
+def _judged(
+    model: LatentModel, record: Record, row: Rollout, rule: Callable[[Record], str] | None
+) -> Prediction:
+    text = model.processor.tokenizer.decode(row.ids, skip_special_tokens=True)
+    made = judge(record, text, rule(record) if rule else "native")
+    return replace(made, latent_steps=len(row.fed))
 
 
 def answer_batch(

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from latentvr.data.printable import printable
 from latentvr.data.record import Record
 from latentvr.errors import UserError
-from latentvr.evaluation.extract import expected_answer, extract, is_correct
+from latentvr.evaluation.answer_rules import find_rule
+from latentvr.evaluation.extract import unwrapped
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -30,6 +31,7 @@ class Prediction:
         correct: whether they agree; False where no answer was found.
         failed: no answer was found.
         latent_steps: hidden states that were fed back while it was written.
+        rule: id of the rule that took the answer out of the text.
     """
 
     id: str
@@ -40,29 +42,41 @@ class Prediction:
     correct: bool
     failed: bool
     latent_steps: int = 0
+    rule: str = "native"
 
     def to_json(self) -> dict[str, Any]:
         """Give the prediction as JSON values."""
         return asdict(self)
 
 
-def judge(record: Record, text: str) -> Prediction:
+def judge(record: Record, text: str, rule: str = "native") -> Prediction:
     """Score what a model wrote about a record.
 
     Args:
         record: what was asked.
         text: what the model wrote.
+        rule: id of the rule that reads the text, one of `latentvr.evaluation.answer_rules.RULES`.
 
     Returns:
         The prediction; one without an answer is wrong.
 
     Raises:
-        RecordError: the record's own answer is none of its type.
+        RecordError: the record's own answer is none of its type, or none that the rule can compare with.
+        UserError: there is no such rule.
     """
-    answer = extract(text, record.answer_type, record.choices)
-    correct = is_correct(text, record) is True
+    reader = find_rule(rule)
+    # A model that was trained to write the tags would have no answer under rules that do not know them.
+    read = text if reader.reads_tags else unwrapped(text)
+    answer = reader.extract(read, record)
     return Prediction(
-        record.id, record.task, text, answer, expected_answer(record), correct, failed=answer is None
+        id=record.id,
+        task=record.task,
+        text=text,
+        answer=answer,
+        expected=reader.expected(record),
+        correct=reader.correct(read, record),
+        failed=answer is None,
+        rule=rule,
     )
 
 
@@ -175,22 +189,22 @@ def cells(score: Score) -> tuple[str, str, str, str, str]:
 HEADER = ("task", "accuracy %", "k/N", "95 % interval", "no answer")
 
 
-def rows(scores: Sequence[Score]) -> list[tuple[str, ...]]:
-    """Write scores as rows below `HEADER`; more than one task adds micro and macro totals."""
+def rows(scores: Sequence[Score], totals: bool = True) -> list[tuple[str, ...]]:
+    """Write scores as rows below `HEADER`; more than one task adds micro and macro totals, if wanted."""
     out: list[tuple[str, ...]] = [cells(score) for score in scores]
-    if len(scores) > 1:
+    if totals and len(scores) > 1:
         out += [cells(micro(scores)), ("mean of tasks (macro)", f"{100 * macro(scores):.1f}", "", "", "")]
     return out
 
 
-def table(scores: Sequence[Score], title: str = "") -> Table:
-    """Draw scores for a terminal, with micro and macro totals below."""
+def table(scores: Sequence[Score], title: str = "", totals: bool = True) -> Table:
+    """Draw scores for a terminal, with micro and macro totals below, if wanted."""
     from rich.table import Table
     from rich.text import Text
 
     out = Table(title=Text(printable(title)) if title else None)
     for i, name in enumerate(HEADER):
         out.add_column(name, justify="right" if i else "left", no_wrap=bool(i))
-    for i, row in enumerate(rows(scores)):
+    for i, row in enumerate(rows(scores, totals)):
         out.add_row(*(Text(printable(cell)) for cell in row), end_section=i == len(scores) - 1)
     return out

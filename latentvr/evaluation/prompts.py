@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -43,11 +43,18 @@ class Prompts:
         self.lender = lender
         self.kept: dict[int, EncodedSample] = {}
 
-    def windows(self, batch_size: int) -> Iterator[list[tuple[int, EncodedSample]]]:
-        """Give all records in windows of some batches: place in the source, and sample."""
+    def windows(
+        self, batch_size: int, done: Container[int] = ()
+    ) -> Iterator[list[tuple[int, EncodedSample]]]:
+        """Give all records in windows of some batches: place in the source, and sample.
+
+        A window whose places are all in `done` is left out.
+        """
         size = WINDOW * batch_size
         for start in range(0, len(self.source.records), size):
             places = range(start, min(start + size, len(self.source.records)))
+            if all(i in done for i in places):
+                continue
             samples = [self._encode(i) for i in places]
             cache_features(self.model, samples)
             if self.keep:

@@ -23,7 +23,7 @@ from latentvr.evaluation.report import Example, Report, ReportTable, write_repor
 from latentvr.models.latent_model import LatentModel
 from latentvr.runs.diagnosis import Asked, Found, examine
 from latentvr.runs.diagnosis_report import figures_table
-from latentvr.runs.evaluate import measure as answered
+from latentvr.runs.evaluate import answered
 from latentvr.runs.examples import examples
 from latentvr.runs.folder import RESOLVED, versions
 from latentvr.runs.inference import load_checkpoint

@@ -14,7 +14,7 @@ from latentvr.runs.folder import run_folder
 from latentvr.runs.results import FACTS, read_facts
 
 #: Facts that have to be the same in results that are written over, where the verb has them.
-SAME = ("checkpoint", "data", "decode", "interventions", "seeds", "top_k")
+SAME = ("checkpoint", "data", "decode", "benchmark", "interventions", "seeds", "top_k")
 _FIX = "choose another folder with --out"
 
 

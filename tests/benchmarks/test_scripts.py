@@ -19,6 +19,7 @@ QUICK = {
         "--arms", "LIVR", "LVR",
     ],
     "diagnosis_cost.py": ["data.toy.train=25", "--samples", "4", "--epochs", "1"],
+    "evaluation.py": ["--rows", "9", "--batches", "1", "4", "--new", "3"],
     "grpo.py": ["--repeats", "1", "--shapes", "golden", "--groups", "1", "--new", "12", "--steps", "1"],
     "loss_memory.py": ["--width", "64", "--rows", "2000", "--length", "128"],
     "reinforcement.py": [

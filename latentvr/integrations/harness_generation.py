@@ -1,0 +1,101 @@
+"""What a task of a harness asks of generation, as settings of our decoder."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import fields, replace
+from typing import Any
+
+from latentvr.config.decode_rules import require_decode
+from latentvr.config.schema import DecodeConfig
+from latentvr.errors import RecipeError
+from latentvr.integrations.harness_settings import Harness
+
+log = logging.getLogger(__name__)
+
+_LENGTH = "max_new_tokens"
+_SAMPLING = ("temperature", "top_k", "top_p", "min_p")
+_TAKEN = (_LENGTH, "do_sample", *_SAMPLING, "repetition_penalty", "seed")
+_STOPS = ("until", "stop_sequences")
+#: Say nothing about the answers of a model that takes images as they are and searches greedily or samples.
+_HARMLESS = ("image_aspect_ratio", "use_cache", "skip_special_tokens")
+#: What lmms-eval fills in for a task that names no end; its own wrappers for such models leave it out too.
+_FILLER = "\n\n"
+
+
+def settings_of_task(
+    harness: Harness, asked: Mapping[str, Any], where: str
+) -> tuple[DecodeConfig, list[str]]:
+    """Put a task's generation arguments on the run's settings.
+
+    A task's `max_new_tokens` counts text: steps and markers of one latent span come on top of it. Arguments
+    of the harness's command line for the model beat those of the task.
+
+    Args:
+        harness: model, settings and which of them are fixed.
+        asked: the task's arguments; null means none.
+        where: what errors name as the place.
+
+    Returns:
+        Settings of generation, and the texts before which answers end.
+
+    Raises:
+        RecipeError: beam search, or a value out of range.
+    """
+    given = {key: value for key, value in asked.items() if value is not None}
+    if int(given.pop("num_beams", 1)) != 1:
+        raise RecipeError(
+            f"expected num_beams=1, got {asked['num_beams']}, at {where}; "
+            "fix: set num_beams=1 in the task, or with --gen_kwargs"
+        )
+    stops = [text for key in _STOPS for text in _texts(given.pop(key, ()), key, where) if text != _FILLER]
+    unknown = sorted(key for key in given if key not in (*_TAKEN, *_HARMLESS))
+    if unknown:
+        log.warning("%s asks for %s, which has no meaning here and is left out", where, ", ".join(unknown))
+    changes = _typed({key: given[key] for key in _TAKEN if key in given}, where)
+    changes = {key: value for key, value in _sampling(changes).items() if key not in harness.fixed}
+    config = harness.answerer.model.reasoner.config
+    if _LENGTH in changes and config.opens_spans:
+        markers = sum(token.sampled for token in harness.answerer.model.reasoner.tokens())
+        changes[_LENGTH] += harness.decode.latent_steps + markers
+    if "stop_strings" not in harness.fixed:
+        changes["stop_strings"] = [text for text in stops if text.strip()]
+    decode = replace(harness.decode, **changes)
+    require_decode(decode, config)
+    return decode, [*decode.stop_strings, *(text for text in stops if text and not text.strip())]
+
+
+def _texts(value: Any, key: str, where: str) -> list[str]:
+    texts = [value] if isinstance(value, str) else list(value)
+    if not all(isinstance(text, str) for text in texts):
+        raise RecipeError(f"expected texts, got {value!r}, at {where}, {key}; fix: quote them")
+    return [text for text in texts if text]
+
+
+def _typed(values: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Values in the types of our settings; harnesses write 0 for 0.0, and texts for either."""
+    kinds = {field.name: field.type for field in fields(DecodeConfig)}
+    out: dict[str, Any] = {}
+    for key, value in values.items():
+        kind = {"int": int, "float": float, "bool": bool}[str(kinds[key])]
+        try:
+            out[key] = kind(value)
+        except (TypeError, ValueError):
+            raise RecipeError(
+                f"expected {kind.__name__}, got {value!r}, at {where}, {key}; fix: write a number"
+            ) from None
+        if kind is int and float(value) != out[key]:
+            raise RecipeError(f"expected a whole number, got {value!r}, at {where}, {key}; fix: write one")
+    return out
+
+
+def _sampling(changes: dict[str, Any]) -> dict[str, Any]:
+    """Whether to draw: as asked, else where there is a temperature; temperature 0 is greedy search."""
+    temperature = changes.get("temperature")
+    draws = changes.get("do_sample", None if temperature is None else temperature > 0)
+    if draws is None:
+        return changes
+    if not draws or temperature == 0:
+        return {**{k: v for k, v in changes.items() if k not in _SAMPLING}, "do_sample": False}
+    return {**changes, "do_sample": True}
