@@ -27,8 +27,9 @@ def run(path_a: Path, path_b: Path, *, split: str, condition: str | None, seed: 
     console = Console(markup=False, highlight=False, soft_wrap=True)
     console.print(printable(_title("A", comparison.a)))
     console.print(printable(_title("B", comparison.b)))
-    for key, one, other in comparison.decode:
-        console.print(f"settings differ: decode.{printable(key)}: A {shown(one)}, B {shown(other)}")
+    differing = [(f"decode.{key}", one, other) for key, one, other in comparison.decode]
+    for key, one, other in (*differing, *comparison.others):
+        console.print(f"settings differ: {printable(key)}: A {shown(one)}, B {shown(other)}")
     console.print(table(comparison), soft_wrap=False)
     console.print(printable(comparison.sentence))
 

@@ -89,6 +89,22 @@ def _judged(
     return replace(made, latent_steps=len(row.fed))
 
 
+def length_for_text(model: LatentModel, decode: DecodeConfig, text_tokens: int) -> int:
+    """Longest answer in ids that leaves room for a text: latent steps and markers of one span come on top.
+
+    Args:
+        model: one whose method opens no spans needs nothing more.
+        decode: its `latent_steps` count.
+        text_tokens: of the text.
+
+    Returns:
+        A value for `max_new_tokens`.
+    """
+    if model.reasoner.span() is None:
+        return text_tokens
+    return text_tokens + decode.latent_steps + sum(token.sampled for token in model.reasoner.tokens())
+
+
 def answer_batch(
     model: LatentModel,
     samples: Sequence[EncodedSample],

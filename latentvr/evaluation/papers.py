@@ -91,6 +91,8 @@ class Row:
     """Published model that it is, untrained here."""
     evaluation: str = ""
     """Settings of its answers."""
+    style: str = ""
+    """How a benchmark asks, where it is not the table's."""
     only_reported: str = ""
     """Why it is not made here."""
     guess: bool = False
@@ -104,6 +106,13 @@ class Row:
             return " ".join(("latentvr", self.verb, f"recipes/{self.recipe}", *self.overrides.split()))
         return self.checkpoint or self.only_reported
 
+    @property
+    def decode(self) -> dict[str, str]:
+        """What the row says of the settings of its answers, by name in the section `decode`."""
+        pairs = [text.partition("=") for text in (*self.overrides.split(), *self.evaluation.split())]
+        named = [(key, value) for key, _, value in pairs if key.startswith("decode.")]
+        return {key.removeprefix("decode."): value for key, value in named}
+
 
 @dataclass
 class PaperTable:
@@ -113,6 +122,8 @@ class PaperTable:
     number: str = MISSING
     title: str = MISSING
     decimals: int = MISSING
+    style: str = "native"
+    """How benchmarks ask."""
     notes: list[str] = field(default_factory=list)
     columns: list[Column] = field(default_factory=list)
     rows: list[Row] = field(default_factory=list)

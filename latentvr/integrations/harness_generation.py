@@ -10,6 +10,7 @@ from typing import Any
 from latentvr.config.decode_rules import require_decode
 from latentvr.config.schema import DecodeConfig
 from latentvr.errors import RecipeError
+from latentvr.evaluation.evaluate import length_for_text
 from latentvr.integrations.harness_settings import Harness
 
 log = logging.getLogger(__name__)
@@ -20,6 +21,8 @@ _TAKEN = (_LENGTH, "do_sample", *_SAMPLING, "repetition_penalty", "seed")
 _STOPS = ("until", "stop_sequences")
 #: Say nothing about the answers of a model that takes images as they are and searches greedily or samples.
 _HARMLESS = ("image_aspect_ratio", "use_cache", "skip_special_tokens")
+#: Command lines and files write switches as texts; of a text, bool() would make true out of "False".
+_SWITCHES = {"true": True, "1": True, "false": False, "0": False}
 #: What lmms-eval fills in for a task that names no end; its own wrappers for such models leave it out too.
 _FILLER = "\n\n"
 
@@ -44,7 +47,7 @@ def settings_of_task(
         RecipeError: beam search, or a value out of range.
     """
     given = {key: value for key, value in asked.items() if value is not None}
-    if int(given.pop("num_beams", 1)) != 1:
+    if _typed_as("int", given.pop("num_beams", 1), "num_beams", where) != 1:
         raise RecipeError(
             f"expected num_beams=1, got {asked['num_beams']}, at {where}; "
             "fix: set num_beams=1 in the task, or with --gen_kwargs"
@@ -56,9 +59,8 @@ def settings_of_task(
     changes = _typed({key: given[key] for key in _TAKEN if key in given}, where)
     changes = {key: value for key, value in _sampling(changes).items() if key not in harness.fixed}
     config = harness.answerer.model.reasoner.config
-    if _LENGTH in changes and config.opens_spans:
-        markers = sum(token.sampled for token in harness.answerer.model.reasoner.tokens())
-        changes[_LENGTH] += harness.decode.latent_steps + markers
+    if _LENGTH in changes:
+        changes[_LENGTH] = length_for_text(harness.answerer.model, harness.decode, changes[_LENGTH])
     if "stop_strings" not in harness.fixed:
         changes["stop_strings"] = [text for text in stops if text.strip()]
     decode = replace(harness.decode, **changes)
@@ -76,18 +78,26 @@ def _texts(value: Any, key: str, where: str) -> list[str]:
 def _typed(values: Mapping[str, Any], where: str) -> dict[str, Any]:
     """Values in the types of our settings; harnesses write 0 for 0.0, and texts for either."""
     kinds = {field.name: field.type for field in fields(DecodeConfig)}
-    out: dict[str, Any] = {}
-    for key, value in values.items():
-        kind = {"int": int, "float": float, "bool": bool}[str(kinds[key])]
-        try:
-            out[key] = kind(value)
-        except (TypeError, ValueError):
+    return {key: _typed_as(str(kinds[key]), value, key, where) for key, value in values.items()}
+
+
+def _typed_as(kind: str, value: Any, key: str, where: str) -> Any:
+    """A value as int, float or bool; what is not clearly one of that type is refused."""
+    if kind == "bool":
+        found = _SWITCHES.get(str(value).strip().lower())
+        if found is None:
             raise RecipeError(
-                f"expected {kind.__name__}, got {value!r}, at {where}, {key}; fix: write a number"
-            ) from None
-        if kind is int and float(value) != out[key]:
-            raise RecipeError(f"expected a whole number, got {value!r}, at {where}, {key}; fix: write one")
-    return out
+                f"expected true or false, got {value!r}, at {where}, {key}; fix: write true or false"
+            )
+        return found
+    try:
+        made = {"int": int, "float": float}[kind](value)
+        whole = kind != "int" or float(value) == made
+    except (TypeError, ValueError, OverflowError):
+        raise RecipeError(f"expected {kind}, got {value!r}, at {where}, {key}; fix: write a number") from None
+    if not whole:
+        raise RecipeError(f"expected a whole number, got {value!r}, at {where}, {key}; fix: write one")
+    return made
 
 
 def _sampling(changes: dict[str, Any]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import csv
 import hashlib
 import io
 import json
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
@@ -18,6 +19,7 @@ from typing import Literal
 from PIL import Image
 
 from latentvr.data.prompt import letters
+from latentvr.data.readers.fields import shown
 from latentvr.data.record import Record, Source
 from latentvr.errors import RecordError, SaveError, UserError
 from latentvr.evaluation.extract import expected_answer
@@ -106,20 +108,37 @@ def bare_question(record: Record) -> str:
     """Give a record's question without its options and without marks of images that come first.
 
     Args:
-        record: where it has no bare question, the prompt is cut before the line of the first option.
+        record: where it has no bare question, the prompt is cut before its options, if all of them stand
+            there one after another with their own texts.
 
     Returns:
         The text; marks in the midst of it stay, because they say which image is meant.
+
+    Raises:
+        RecordError: nothing is left of the text.
     """
-    text = record.question or record.prompt
-    if record.choices:
-        lines = text.split("\n")
-        first = next((i for i, line in enumerate(lines) if line.startswith(("(A)", "A."))), len(lines))
-        text = "\n".join(lines[:first])
+    text = record.question or _before_options(record.prompt, record.choices)
     bare = text.strip()
     while bare.startswith("<image>"):
         bare = bare.removeprefix("<image>").lstrip()
+    if not bare:
+        raise _error(
+            "a question", "none beside images and options", f"record {shown(record.id)}", "write one"
+        )
     return text.strip() if "<image>" in bare else bare
+
+
+def _before_options(prompt: str, choices: Sequence[str]) -> str:
+    """The text before the options; a line of the question may begin as an option does ("A. Lincoln ...")."""
+    if not choices:
+        return prompt
+    pairs = list(zip(letters(len(choices)), map(re.escape, map(str.strip, choices)), strict=True))
+    for mark in (r"\({}\)", r"{}\."):
+        listed = r"\s+".join(rf"{mark.format(letter)}\s*{text}" for letter, text in pairs)
+        found = re.search(rf"^[ \t]*{listed}[ \t]*$", prompt, re.MULTILINE)
+        if found is not None:
+            return prompt[: found.start()]
+    return prompt
 
 
 def _png(image: Image.Image) -> bytes:

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
+from latentvr.config.decode_rules import require_decode
 from latentvr.config.schema import DataConfig, Recipe
+from latentvr.config.suggest import close, sentence
 from latentvr.data.record import Record, Source
 from latentvr.errors import RecordError, UserError
+from latentvr.evaluation.answer_rules import find_rule
 from latentvr.evaluation.benchmarks.benchmark import Benchmark
 from latentvr.evaluation.benchmarks.opening import opened
 from latentvr.evaluation.benchmarks.registry import find
 from latentvr.evaluation.benchmarks.styles import Style
+from latentvr.evaluation.evaluate import length_for_text
 from latentvr.evaluation.kept import Kept
-from latentvr.runs.destination import require_free
+from latentvr.models.latent_model import LatentModel
+from latentvr.runs.destination import default_folder, require_free
 from latentvr.runs.evaluate import (
     Evaluation,
     Told,
@@ -29,7 +35,6 @@ from latentvr.runs.evaluate import (
     weights_mark,
     write_results,
 )
-from latentvr.runs.folder import run_folder
 from latentvr.runs.inference import find_checkpoint, load_found
 
 
@@ -52,17 +57,18 @@ class Asked:
             data: its `tasks` and `limit` choose records.
 
         Raises:
-            RecordError: nothing is chosen.
+            RecordError: a task has no records.
         """
         self._source = source
         self.whole = source.records
+        there = list(dict.fromkeys(record.task for record in source.records))
+        for task in data.tasks:
+            if task not in there:
+                raise RecordError(
+                    f"expected tasks of {', '.join(there)}, got {task!a}, at data.tasks; "
+                    f"fix: name some of these{sentence(close(task, there))}"
+                )
         chosen = [record for record in source.records if not data.tasks or record.task in data.tasks]
-        if not chosen:
-            there = ", ".join(dict.fromkeys(record.task for record in source.records))
-            raise RecordError(
-                f"expected records of {', '.join(data.tasks)}, got those of {there}, at data.tasks; "
-                "fix: name some of these"
-            )
         self._own = {record.id: record for record in chosen}
         self.records = tuple(replace(record, prompt=style.prompt(record)) for record in chosen[: data.limit])
 
@@ -130,19 +136,30 @@ def evaluate_benchmarks(
     changed = model_overrides(resolved, overrides)
     shared = {"model": changed, "weights": weights_mark(path, found)}
     keys = {text.partition("=")[0].strip() for text in overrides}
-    root = out or (run_folder(path) or Path("runs") / path.name) / "eval"
-    ready = [
-        _prepared(path, name, where, style, (resolved.recipe, keys), root, shared)
-        for name, where in _named(benchmarks)
-    ]
-    model = load_found(found, path, resolved.recipe.train.device, changed)
-    results = []
-    for each in ready:
-        made = answer_source(model, each.source, each.recipe, each.kept, each.facts, each.style.rule_of, told)
-        figures = tuple(each.benchmark.measures(each.source.whole, made.predictions))
-        results.append(replace(made, measures=figures))
-        write_results(results[-1])
-    return results
+    with ExitStack() as stack:
+        ready = []
+        for name, where in _named(benchmarks):
+            folder = (out / f"{name}-{style}") if out else default_folder(path, f"{name}-{style}", None)
+            ready.append(_prepared(path, name, where, style, (resolved.recipe, keys), folder, shared))
+            stack.callback(ready[-1].kept.close)
+        model = load_found(found, path, resolved.recipe.train.device, changed)
+        return [_measured(model, each, keys, told) for each in ready]
+
+
+def _measured(model: LatentModel, ready: Ready, keys: set[str], told: Told | None) -> Evaluation:
+    """Answer a benchmark, take its figures, and write the results."""
+    recipe, facts = ready.recipe, ready.facts
+    if ready.style.max_new_tokens is not None and "decode.max_new_tokens" not in keys:
+        # The style's number is of text, whatever a method writes besides.
+        room = length_for_text(model, recipe.decode, recipe.decode.max_new_tokens)
+        recipe = replace(recipe, decode=replace(recipe.decode, max_new_tokens=room))
+        facts = {**facts, "longest_answer": room}
+    require_decode(recipe.decode, model.reasoner.config)
+    made = answer_source(model, ready.source, recipe, ready.kept, facts, ready.style.rule_of, told)
+    figures = tuple(ready.benchmark.measures(ready.source.whole, made.predictions))
+    result = replace(made, measures=figures)
+    write_results(result)
+    return result
 
 
 def _named(text: str) -> list[tuple[str, str | None]]:
@@ -159,13 +176,18 @@ def _named(text: str) -> list[tuple[str, str | None]]:
     return list(out.items())
 
 
+def _place(where: str | None) -> str | None:
+    """One name of a folder, however it was written."""
+    return str(Path(where).expanduser().resolve()) if where and Path(where).expanduser().exists() else where
+
+
 def _prepared(
     path: Path,
     name: str,
     where: str | None,
     style_name: str,
     asked: tuple[Recipe, set[str]],
-    root: Path,
+    folder: Path,
     shared: dict[str, Any],
 ) -> Ready:
     """Open a benchmark and check its folder for results."""
@@ -176,12 +198,14 @@ def _prepared(
         recipe = replace(recipe, decode=replace(recipe.decode, max_new_tokens=style.max_new_tokens))
     loaded = benchmark.load(opened(name, where))
     source = Asked(loaded, style, recipe.data)
-    folder = root / f"{name}-{style_name}"
+    for record in source.records:
+        # A record that cannot be judged is told now, and not when the model comes to it.
+        find_rule(style.rule_of(record)).expected(record)
     about: dict[str, Any] = {
         "name": name,
         "style": style_name,
         "rule": style.rule,
-        "source": where or benchmark.hub,
+        "source": _place(where) or benchmark.hub,
     }
     about["notes"] = dict(loaded.notes)
     facts = {**describe("eval", path, recipe, source), "split": folder.name, "benchmark": about, **shared}

@@ -13,6 +13,8 @@ from latentvr.errors import UserError
 from latentvr.evaluation.paired import bootstrap, holm, mcnemar, p_text, points
 from latentvr.runs.results import Answer, Results, read_results, results_folder
 
+#: Key, A's value, B's value.
+Difference = tuple[str, Any, Any]
 ALPHA = 0.05
 #: Fewest records on which the two differ, all in one direction, for McNemar's p to be below ALPHA: 2 / 2^6.
 _LEAST = 6
@@ -65,13 +67,16 @@ class Comparison:
         tasks: in the order in which they first occur.
         total: all records, each counting the same (micro).
         decode: settings of the answers that differ: key, A's value, B's value.
+        others: other settings that differ, in the same form: of the benchmark and of the model, and the
+            weights where both name one checkpoint.
     """
 
     a: Results
     b: Results
     tasks: tuple[Pair, ...]
     total: Pair
-    decode: tuple[tuple[str, Any, Any], ...]
+    decode: tuple[Difference, ...]
+    others: tuple[Difference, ...] = ()
 
     @property
     def sentence(self) -> str:
@@ -127,11 +132,12 @@ def compare(
         Paired figures for each task and for all records.
 
     Raises:
-        UserError: results are missing, damaged, or of other records.
+        UserError: results are missing, damaged, of other records, or read by other rules.
     """
     name = condition or BASELINE
     a, b = (read_results(results_folder(path, split, name), name, seed) for path in (path_a, path_b))
     _require_same_records(a, b)
+    _require_same_rules(a, b)
     groups: dict[str, list[tuple[Answer, Answer]]] = {}
     for one, other in zip(a.answers, b.answers, strict=True):
         groups.setdefault(one.task, []).append((one, other))
@@ -142,12 +148,22 @@ def compare(
         b,
         tuple(replace(pair, adjusted=adjusted[task]) for task, pair in tasks.items()),
         _pair("all (micro)", list(zip(a.answers, b.answers, strict=True))),
-        tuple(
-            (key, a.decode.get(key), b.decode.get(key))
-            for key in {**a.decode, **b.decode}
-            if a.decode.get(key) != b.decode.get(key)
-        ),
+        _differences(a.decode, b.decode),
+        _differences(_others(a, b), _others(b, a)),
     )
+
+
+def _differences(a: dict[str, Any], b: dict[str, Any]) -> tuple[Difference, ...]:
+    return tuple((key, a.get(key), b.get(key)) for key in {**a, **b} if a.get(key) != b.get(key))
+
+
+def _others(results: Results, beside: Results) -> dict[str, Any]:
+    """Settings beside those of the answers; two checkpoints have other weights, which is no news."""
+    out = {f"benchmark.{key}": value for key, value in results.benchmark.items()}
+    out |= {f"model.{key}": value for key, value in results.model.items()}
+    if results.checkpoint == beside.checkpoint and None not in (results.weights, beside.weights):
+        out["weights"] = results.weights
+    return out
 
 
 def _pair(task: str, answers: Sequence[tuple[Answer, Answer]]) -> Pair:
@@ -181,4 +197,15 @@ def _require_same_records(a: Results, b: Results) -> None:
             raise UserError(
                 f"expected the same record in both, got {got}, at answer {row} of {where}; "
                 "fix: evaluate both again, into new folders"
+            )
+
+
+def _require_same_rules(a: Results, b: Results) -> None:
+    """Of one text two rules may read two answers: then it is the rules that are compared."""
+    for row, (one, other) in enumerate(zip(a.answers, b.answers, strict=True), start=1):
+        if one.rule != other.rule:
+            raise UserError(
+                f"expected answers that one rule has read, got {shown(one.rule)} and {shown(other.rule)}, "
+                f"at answer {row} of {str(a.folder)!r} and {str(b.folder)!r}; "
+                "fix: evaluate both with the same --style"
             )

@@ -14,7 +14,11 @@ from latentvr.runs.folder import run_folder
 from latentvr.runs.results import FACTS, read_facts
 
 #: Facts that have to be the same in results that are written over, where the verb has them.
-SAME = ("checkpoint", "data", "decode", "benchmark", "interventions", "seeds", "top_k")
+SAME = (
+    "checkpoint", "weights", "model", "data", "decode", "benchmark", "interventions", "seeds", "top_k",
+)  # fmt: skip
+#: Facts that results of earlier versions do not have.
+_LATER = ("weights", "model")
 _FIX = "choose another folder with --out"
 
 
@@ -50,7 +54,8 @@ def require_free(folder: Path, facts: Mapping[str, Any]) -> None:
             f"expected results of latentvr {facts['verb']}, got those of {shown(verb)}, at {str(file)!r}; "
             f"fix: {_FIX}"
         )
-    other = [key for key in SAME if key in facts and not _same(key, before.get(key), facts[key])]
+    told = [key for key in SAME if key in facts and (key in before or key not in _LATER)]
+    other = [key for key in told if not _same(key, before.get(key), facts[key])]
     if other:
         raise RecipeError(
             f"expected results of the same {' and '.join(other)}, got others, at {str(file)!r}; fix: {_FIX}"

@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -96,9 +97,10 @@ def evaluate(
     facts = {**describe("eval", path, recipe, source), "model": changed, "weights": weights_mark(path, found)}
     require_free(folder, facts)
     kept = kept_in(folder, facts, recipe)
-    model = load_found(found, path, recipe.train.device, changed)
-    result = answer_source(model, source, recipe, kept, facts, told=told)
-    write_results(result)
+    with closing(kept):
+        model = load_found(found, path, recipe.train.device, changed)
+        result = answer_source(model, source, recipe, kept, facts, told=told)
+        write_results(result)
     return result
 
 
@@ -146,7 +148,10 @@ def answered(
 
 def kept_in(folder: Path, facts: dict[str, Any], recipe: Recipe) -> Kept:
     """Answers of an evaluation that was stopped, if there are any; those of another one are refused."""
-    return Kept(folder, {**facts, "batch_size": recipe.eval.batch_size})
+    # One checkpoint has several names: with and without the working folder in front.
+    place = Path(facts["checkpoint"])
+    checkpoint = str(place.resolve()) if place.exists() else facts["checkpoint"]
+    return Kept(folder, {**facts, "checkpoint": checkpoint, "batch_size": recipe.eval.batch_size})
 
 
 def weights_mark(path: Path, found: Path | None) -> str | None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from math import isfinite
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import Any
 
 from latentvr.data.readers.fields import shown, wrong
 from latentvr.errors import UserError
+from latentvr.evaluation.benchmarks.predicted import PART
 from latentvr.evaluation.metrics import wilson
 from latentvr.evaluation.papers import Cell, Column, PaperTable, Row, find
 from latentvr.runs.results import FACTS, read_facts
@@ -32,6 +33,9 @@ class Ours:
         total: items; None of such a figure.
         failures: items without an answer, where they are known.
         where: folder of the results, and how the questions were asked.
+        style: of a benchmark's prompts; "" for records, which bring theirs.
+        decode: settings of the answers; None where the results do not say.
+        part: whether only a part of a benchmark was answered.
     """
 
     value: float
@@ -39,6 +43,9 @@ class Ours:
     total: int | None
     failures: int | None
     where: str
+    style: str = ""
+    decode: Mapping[str, Any] | None = None
+    part: bool = False
 
     @property
     def interval(self) -> tuple[float, float] | None:
@@ -158,9 +165,18 @@ def _of_file(file: Path) -> Iterator[_Figure]:
     asked = facts.get("benchmark")
     known = asked.items() if isinstance(asked, dict) else ()
     told = {key: text for key, text in known if key in ("name", "style", "rule") and isinstance(text, str)}
-    benchmark = told.get("name", RECORDS)
     how = f" ({', '.join(told.values())})" if told else ""
-    where = f"{file.parent}{how}"
+    decode = facts.get("decode")
+    made = list(_read(facts, told.get("name", RECORDS), file, f"{file.parent}{how}"))
+    part = any(figure.kind == "measure" and figure.name == PART for figure in made)
+    decode = decode if isinstance(decode, dict) else None
+    for figure in made:
+        asked = replace(figure.ours, style=told.get("style", ""), decode=decode, part=part)
+        yield replace(figure, ours=asked)
+
+
+def _read(facts: dict[str, Any], benchmark: str, file: Path, where: str) -> Iterator[_Figure]:
+    """The figures of a file by themselves."""
     conditions = facts.get("conditions", {})
     if not isinstance(conditions, dict):
         raise wrong('an object "conditions"', shown(conditions), file, "diagnose again, into a new folder")

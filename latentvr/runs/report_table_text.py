@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from latentvr.data.printable import printable
+from latentvr.data.readers.fields import shown
 from latentvr.evaluation.papers import Cell, Column, PaperTable, Row, papers
 from latentvr.runs.report_table import Line, Reported, one_item
 
@@ -144,6 +146,7 @@ def _notes(reported: Reported) -> list[str]:
         for line in lines
         if line.ours is not None and line.other_items
     ]
+    out += _other_settings(reported)
     missing = [line.column.title for line in lines if line.ours is None and not line.column.mean]
     if missing:
         tail = "; there is no mean without them" if any(line.column.mean for line in lines) else ""
@@ -157,6 +160,34 @@ def _notes(reported: Reported) -> list[str]:
     out += [f"{MARK} {name}: {why}" for name, why in odd]
     out.append("one item: percentage points that one answer is worth in the paper")
     return out + _sources(lines)
+
+
+def _other_settings(reported: Reported) -> list[str]:
+    """Warnings of figures that were asked for in another way than the row's."""
+    row, found = reported.row, [(line.column, line.ours) for line in reported.lines if line.ours is not None]
+    style = row.style or reported.table.style
+    said: dict[str, list[str]] = {}
+    for column, ours in found:
+        if ours.style and ours.style != style:
+            said.setdefault(f"asked in the style {ours.style} here, in {style} in the row", []).append(
+                column.title
+            )
+        for key, wanted in row.decode.items() if ours.where else ():
+            if ours.decode is None or key not in ours.decode:
+                what = f"the results do not say decode.{key}, which is {wanted} in the row"
+            elif _written(ours.decode[key]) != wanted:
+                what = f"decode.{key} is {_written(ours.decode[key])} here and {wanted} in the row"
+            else:
+                continue
+            said.setdefault(what, []).append(column.title)
+        if ours.part and column.n is None:
+            said.setdefault("of a part of the benchmark", []).append(column.title)
+    return [f"warning: {', '.join(titles)}: {what}" for what, titles in said.items()]
+
+
+def _written(value: object) -> str:
+    """A setting as it stands on the command line; a folder with results may come from anywhere."""
+    return shown(value) if isinstance(value, list | dict) else json.dumps(value).strip('"')[:80]
 
 
 def _sources(lines: Sequence[Line]) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +29,13 @@ class Answer:
         id: of the record.
         task: of the record.
         correct: whether the answer is right.
+        rule: id of the rule that read the answer; that of records where the file does not say.
     """
 
     id: str
     task: str
     correct: bool
+    rule: str = "native"
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,9 @@ class Results:
         condition: name.
         answers: one for each record, in the order of the source.
         seed: of the run, of a condition that has several; None where it has one.
+        benchmark: name and style of a benchmark; empty for records, which bring their prompts.
+        model: settings of the model that the evaluation changed.
+        weights: mark of the weights that were evaluated; None where the folder does not say.
     """
 
     folder: Path
@@ -57,6 +62,9 @@ class Results:
     condition: str
     answers: tuple[Answer, ...]
     seed: int | None = None
+    benchmark: dict[str, Any] = field(default_factory=dict)
+    model: dict[str, Any] = field(default_factory=dict)
+    weights: str | None = None
 
 
 def results_folder(path: Path, split: str, condition: str = BASELINE) -> Path:
@@ -114,7 +122,28 @@ def read_results(folder: Path, condition: str = BASELINE, seed: int = 0) -> Resu
     answers, drawn = _answers(folder / PREDICTIONS, records, condition, seed)
     checkpoint = facts.get("checkpoint")
     where = checkpoint if isinstance(checkpoint, str) else ""
-    return Results(folder, where, sha256, decode, condition, tuple(answers), seed if drawn else None)
+    benchmark, model = (_object(facts, key, place) for key in ("benchmark", "model"))
+    weights = facts.get("weights")
+    return Results(
+        folder,
+        where,
+        sha256,
+        decode,
+        condition,
+        tuple(answers),
+        seed if drawn else None,
+        {key: benchmark[key] for key in ("name", "style") if key in benchmark},
+        model,
+        weights if isinstance(weights, str) else None,
+    )
+
+
+def _object(facts: dict[str, Any], key: str, place: str) -> dict[str, Any]:
+    """An object that results of earlier versions do not have."""
+    value = facts.get(key)
+    if value is not None and not isinstance(value, dict):
+        raise wrong(f'an object "{key}"', shown(value), place, _AGAIN)
+    return value or {}
 
 
 def read_facts(file: Path, fix: str = _AGAIN) -> dict[str, Any]:
@@ -199,14 +228,14 @@ def _seed(row: dict[str, Any], where: str) -> int | None:
 
 
 def _answer(row: dict[str, Any], where: str) -> Answer:
-    texts = [row.get("id"), row.get("task")]
+    texts = [row.get("id"), row.get("task"), row.get("rule", "native")]
     for value in texts:
         if not isinstance(value, str) or len(value) > _LONGEST_NAME:
-            raise wrong('short texts "id" and "task"', shown(value), where, _AGAIN)
+            raise wrong('short texts "id", "task" and "rule"', shown(value), where, _AGAIN)
     correct = row.get("correct")
     if not isinstance(correct, bool):
         raise wrong('true or false as "correct"', shown(correct), where, _AGAIN)
-    return Answer(str(texts[0]), str(texts[1]), correct)
+    return Answer(str(texts[0]), str(texts[1]), correct, str(texts[2]))
 
 
 def _require_readable(file: Path, fix: str = _AGAIN) -> None:

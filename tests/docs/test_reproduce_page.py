@@ -10,6 +10,7 @@ import importlib.util
 import json
 import re
 import shlex
+import subprocess
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -34,6 +35,11 @@ RUNS = [line for line in LINES if line[0] in ("train", "rl")]
 BUILDS = [line for line in LINES if line[:2] == ["data", "build"]]
 EVALS = [line for line in LINES if line[0] in ("eval", "diagnose")]
 REPORTS = [line for line in LINES if line[0] == "report-table"]
+# What bash makes of the page: loops run through, variables and braces filled in.
+SHELL = """
+latentvr() { printf '%s\\037' "$@"; echo; }
+torchrun() { while [ "$1" != latentvr ]; do shift; done; shift; latentvr "$@"; }
+"""
 # Sections whose keys `latentvr eval` takes, as the recipes of the page show them.
 CHANGES = re.compile(r"(data|decode|eval)\.\w+=")
 
@@ -83,14 +89,39 @@ def test_dry_runs_of_the_page_work(
     assert " train (" in capsys.readouterr().out
 
 
-def test_runs_have_folders_of_their_own() -> None:
-    folders = [load(ROOT / line[1], line[2:]).recipe.train.output_dir for line in RUNS]
-    assert len(set(folders)) == len(folders)
-    names = {re.sub(r"\$\w+.*", "", folder) for folder in folders}
-    evaluated = [word for line in (*EVALS, *REPORTS) for word in line[1:2] if word.startswith("runs/")]
-    for run in evaluated:
-        if "$run" not in run:
-            assert any(run.startswith(name) for name in names), run
+@pytest.fixture(scope="module")
+def given() -> list[list[str]]:
+    """The commands that the page gives when its blocks are pasted into bash."""
+    done = subprocess.run(
+        ["bash", "-euc", SHELL + "".join(BLOCKS)], capture_output=True, text=True, check=True
+    )
+    assert done.stderr == ""
+    return [line.split("\x1f")[:-1] for line in done.stdout.splitlines()]
+
+
+def test_runs_have_folders_of_their_own_and_what_is_read_was_written(given: list[list[str]]) -> None:
+    written = [
+        load(ROOT / line[1], line[2:]).recipe.train.output_dir for line in given if line[0] in ("train", "rl")
+    ]
+    assert len(set(written)) == len(written) > 20
+    evaluated = {line[1] for line in given if line[0] in ("eval", "diagnose")}
+    assert {run for run in evaluated if run.startswith("runs/")} <= set(written)
+    outs = {out for line in given if line[0] == "eval" and (out := option(line, "--out"))}
+    measured = {text.partition("=")[2] for line in given if line[0] == "report-table" for text in line[2:]}
+    assert measured <= evaluated | outs | {str(Path(out).parent) for out in outs}
+
+
+def test_files_of_records_are_those_that_builders_write(given: list[list[str]]) -> None:
+    """Breaks when a run or an evaluation names test records of a task that has none."""
+    built = {option(line, "--out"): line for line in given if line[:2] == ["data", "build"]}
+    files = [word.partition("=")[2] for line in given for word in line if re.match(r"data\.\w+=data/", word)]
+    files += [file for line in given if (file := option(line, "--data"))]
+    assert len(files) > 40
+    for file in map(Path, files):
+        if file.name != "six_tasks.json":
+            line = built[str(file.parent)]
+            rules = registry.parse_rules(registry.find(line[2]), overrides(line))
+            assert hasattr(rules, file.stem), file
 
 
 @pytest.mark.parametrize("line", BUILDS, ids=" ".join)

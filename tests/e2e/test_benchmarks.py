@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
 import json
+import os
+import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +55,17 @@ def arguments(blink: Path, out: Path, *more: str) -> list[str]:
     return ["eval", MODEL, *SETTINGS, *more, "--bench", f"blink={blink}", "--out", str(out)]
 
 
+def kill_midway(latentvr: Any, command: list[str], file: Path) -> None:
+    """Start a command and kill it once some answers, and not all, are kept."""
+    running = latentvr.start(*command)
+    deadline = time.monotonic() + 60
+    while not (file.is_file() and file.read_bytes().count(b"\n") > 8) and time.monotonic() < deadline:
+        time.sleep(0.002)
+    os.kill(running.pid, signal.SIGKILL)
+    running.wait()
+    assert 8 < file.read_bytes().count(b"\n") < 61
+
+
 def rows(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (folder / "predictions.jsonl").read_text().splitlines()]
 
@@ -79,7 +94,11 @@ def test_a_part_is_not_called_the_whole(latentvr: Any, blink: Path, tmp_path: Pa
     done = latentvr(*arguments(blink, tmp_path, "data.limit=2", "data.tasks=[Jigsaw,Counting]"))
     assert done.code == 0, done.err
     facts = json.loads((tmp_path / "blink-native" / "results.json").read_text())
-    assert [measure["name"] for measure in facts["measures"] if "BLINK-" in measure["name"]] == []
+    (measure,) = facts["measures"]
+    assert (measure["name"], measure["total"]) == ("all answered (part)", 2)
+    assert measure["correct"] == sum(row["correct"] for row in rows(tmp_path / "blink-native"))
+    assert "all answered (part)" in done.out
+    assert "BLINK (m" not in done.out
     assert facts["data"]["records"] == 2
 
 
@@ -90,11 +109,9 @@ def test_an_evaluation_that_was_killed_goes_on(
     whole = latentvr(*arguments(blink, tmp_path / "whole", *sampling))
     assert whole.code == 0, whole.err
     command = arguments(blink, tmp_path / "killed", *sampling)
-    killed = latentvr(*command, kill=("open", FILE, 7))
-    assert killed.code < 0
     folder = tmp_path / "killed" / "blink-native"
+    kill_midway(latentvr, command, folder / FILE)
     kept = (folder / FILE).read_text().splitlines()
-    assert 4 < len(kept) < 60
     # One kept answer is marked, and a line is cut off as by a kill in the middle of a write.
     marked = json.loads(kept[1])
     (folder / FILE).write_text(
@@ -108,7 +125,7 @@ def test_an_evaluation_that_was_killed_goes_on(
 
 
 def test_answers_of_other_settings_are_not_mixed(latentvr: Any, blink: Path, tmp_path: Path) -> None:
-    latentvr(*arguments(blink, tmp_path), kill=("open", FILE, 6))
+    kill_midway(latentvr, arguments(blink, tmp_path), tmp_path / "blink-native" / FILE)
     done = latentvr(*arguments(blink, tmp_path, "decode.max_new_tokens=3"))
     assert done.code == 2
     assert done.err.startswith("error: expected to go on with the same decode, got others, at ")
@@ -136,3 +153,55 @@ def test_a_style_that_a_benchmark_does_not_have_is_told(latentvr: Any, blink: Pa
     done = latentvr(*arguments(blink, tmp_path), "--style", "nativ")
     assert done.code == 2
     assert "expected a style of native, lmms_eval, lvr, got 'nativ'" in done.err
+
+
+def test_one_folder_has_one_evaluation_at_a_time(latentvr: Any, blink: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "blink-native"
+    folder.mkdir()
+    with (folder / FILE).open("a") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        done = latentvr(*arguments(blink, tmp_path))
+    assert done.code == 2
+    assert "got one that another evaluation writes to" in done.err
+    assert latentvr(*arguments(blink, tmp_path)).code == 0
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (["model.max_pixels=6272", "model.min_pixels=784"], "results of the same model, got others"),
+        (
+            ["data.tasks=[Jigsaw,Countng]"],
+            "got 'Countng', at data.tasks; fix: name some of these; did you mean Counting?",
+        ),
+    ],
+)
+def test_results_are_not_written_over(
+    latentvr: Any, blink: Path, tmp_path: Path, more: list[str], said: str
+) -> None:
+    assert latentvr(*arguments(blink, tmp_path)).code == 0
+    before = (tmp_path / "blink-native" / "results.json").read_bytes()
+    done = latentvr(*arguments(blink, tmp_path, *more))
+    assert done.code == 2
+    assert said in done.err
+    assert (tmp_path / "blink-native" / "results.json").read_bytes() == before
+    # Another spelling of the same folder is the same benchmark.
+    assert latentvr(*arguments(Path(f"{blink}/../{blink.name}"), tmp_path)).code == 0
+
+
+def test_a_style_counts_text_whatever_a_method_writes_besides(
+    latentvr: Any, span_model: Path, tmp_path: Path
+) -> None:
+    root = tmp_path / "vstar"
+    (root / "direct_attributes").mkdir(parents=True)
+    Image.fromarray(np.zeros((56, 56, 3), dtype=np.uint8)).save(root / "direct_attributes" / "sa_1.jpg")
+    text = "which one ?\n(A) one\n(B) two\nAnswer with the option's letter from the given choices directly."
+    folder = "direct_attributes"
+    row = {"question_id": 0, "image": f"{folder}/sa_1.jpg", "category": folder, "label": "A", "text": text}
+    (root / "test_questions.jsonl").write_text(json.dumps(row) + "\n")
+    command = ["eval", str(span_model), "train.device=cpu", "decode.latent_steps=13", "--style", "lmms_eval"]
+    done = latentvr(*command, "--bench", f"vstar={root}", "--out", str(tmp_path / "out"))
+    assert done.code == 0, done.err
+    facts = json.loads((tmp_path / "out" / "vstar-lmms_eval" / "results.json").read_text())
+    assert facts["decode"]["max_new_tokens"] == 16
+    assert facts["longest_answer"] == 16 + 13 + 2

@@ -111,12 +111,34 @@ def test_toy_records_of_every_kind_are_written(tmp_path: Path) -> None:
     [
         ("<image><image>\nWhich?\n(A) x\n(B) y", "Which?"),
         ("Is it in <image> or <image>?\n(A) x\n(B) y", "Is it in <image> or <image>?"),
-        ("<image> and <image>: which?\n(A) x", "<image> and <image>: which?"),
+        ("Which?\nA. x\nB. y (1)", "Which?\nA. x\nB. y (1)"),
+        ("Which?\n A. x\n\n  B. y", "Which?"),
+        ("<image> and <image>: which?\nA. x \nB. y\nAnswer.", "<image> and <image>: which?"),
+        ("Which? Choose.\n(A) x (B) y", "Which? Choose."),
+        ("A. Lincoln signed which paper?\n(A) x\n(B) y", "A. Lincoln signed which paper?"),
+        ("Look.\nA. x is left of whom?\nA. x\nB. y", "Look.\nA. x is left of whom?"),
+        ("(A) is marked. Which?", "(A) is marked. Which?"),
+        ("Which?\n(A) x", "Which?\n(A) x"),
+        ("Which?\n(A) x\n(B) yes", "Which?\n(A) x\n(B) yes"),
     ],
 )
 def test_a_question_is_cut_out_of_its_prompt(prompt: str, bare: str) -> None:
-    """VLMEvalKit writes the options itself and puts all images first."""
-    assert bare_question(replace(_record(0), question="", prompt=prompt)) == bare
+    """VLMEvalKit writes the options itself and puts all images first.
+
+    Breaks when a line of the question is taken for an option, or an option for the question.
+    """
+    assert bare_question(replace(_record(0, ("x", "y")), question="", prompt=prompt)) == bare
+
+
+@pytest.mark.parametrize("question", ["A. Lincoln signed which paper?", "Look.\n(A) left\n(B) right\nTrue?"])
+def test_a_question_that_is_given_is_not_cut(question: str) -> None:
+    assert bare_question(_record(0, question=question)) == question
+
+
+@pytest.mark.parametrize("prompt", ["<image>\n(A) left\n(B) right", "<image> <image>", " \n"])
+def test_an_empty_question_is_refused(prompt: str) -> None:
+    with pytest.raises(RecordError, match=r"expected a question, got none beside .*, at record 'r0'; fix: "):
+        bare_question(replace(_record(0), question="", prompt=prompt))
 
 
 @pytest.mark.parametrize(

@@ -150,6 +150,29 @@ def test_other_settings_of_answers_are_said(tmp_path: Path) -> None:
     assert compare(a, a).decode == ()
 
 
+def test_other_styles_pixels_and_weights_are_said(tmp_path: Path) -> None:
+    """Breaks when a difference of the questions or the pictures passes for one of the models."""
+    a, b = (_write(tmp_path / name, [True]) for name in "ab")
+    same = {"checkpoint": "runs/x", "rule": "native"}
+    _damage(a, "results.json", _facts(**same, benchmark={"name": "hrbench", "style": "native"}, weights="1"))
+    asked = {"name": "hrbench", "style": "lmms_eval"}
+    _damage(b, "results.json", _facts(**same, benchmark=asked, weights="2", model={"max_pixels": 6272}))
+    assert compare(a, b).others == (
+        ("benchmark.style", "native", "lmms_eval"), ("weights", "1", "2"), ("model.max_pixels", None, 6272),
+    )  # fmt: skip
+    assert compare(a, a).others == ()
+    _damage(b, "results.json", _facts(checkpoint="runs/y"))
+    assert "weights" not in [key for key, _, _ in compare(a, b).others]
+
+
+def test_an_answer_without_a_rule_was_read_by_that_of_records(tmp_path: Path) -> None:
+    a, b = (_write(tmp_path / name, [True]) for name in "ab")
+    text = (b / "predictions.jsonl").read_text().replace(', "rule": "native"', "")
+    assert "rule" not in text
+    (b / "predictions.jsonl").write_text(text)
+    assert compare(a, b).total.records == 1
+
+
 def test_a_clear_difference_in_words(tmp_path: Path) -> None:
     found = _both(tmp_path, [True] * 20 + [False] * 20, [True] * 38 + [False] * 2)
     assert found.sentence.startswith(
@@ -257,8 +280,13 @@ PICKLE = b"cos\nsystem\n(S'touch canary'\ntR."
         ("predictions.jsonl", _row(seed=10**400), 'a whole number of 0 or more as "seed"'),
         ("predictions.jsonl", _row(seed=1), "each of 3 records, got 2"),
         ("predictions.jsonl", _row(condition=None), 'a row with a "condition"'),
-        ("predictions.jsonl", _row(id=1), 'short texts "id" and "task", got 1'),
-        ("predictions.jsonl", _row(task="t" * 20_000), 'short texts "id" and "task"'),
+        ("predictions.jsonl", _row(id=1), 'short texts "id", "task" and "rule", got 1'),
+        ("predictions.jsonl", _row(task="t" * 20_000), 'short texts "id", "task" and "rule"'),
+        ("predictions.jsonl", _row(rule=["native"]), 'short texts "id", "task" and "rule"'),
+        ("predictions.jsonl", _row(rule="first_letter"), "that one rule has read, got 'native' and 'first_l"
+         "etter', at answer 1|that one rule has read, got 'first_letter' and 'native', at answer 1"),
+        ("results.json", _facts(benchmark="blink"), "an object \"benchmark\", got 'blink'"),
+        ("results.json", _facts(model=[1]), 'an object "model"'),
         ("predictions.jsonl", _row(correct="yes"), "true or false as \"correct\", got 'yes'"),
         ("predictions.jsonl", _row(correct=1), 'true or false as "correct", got 1'),
         ("predictions.jsonl", _row(id="\x1b[2Jr9"), r"expected the same record in both.*'\\x1b\[2Jr9'"),

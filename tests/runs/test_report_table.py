@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from latentvr.errors import UserError
+from latentvr.evaluation.benchmarks.predicted import PART
 from latentvr.evaluation.papers import find
 from latentvr.runs.report_table import Ours, Reported, report
 from latentvr.runs.report_table_text import beside, listing, of_paper
@@ -30,6 +31,8 @@ def write(
     benchmark: str = "",
     measures: list[dict[str, Any]] | None = None,
     failures: int = 0,
+    style: str = "native",
+    decode: dict[str, Any] | None = None,
 ) -> Path:
     """A results folder as `latentvr eval` leaves it, without the predictions."""
     folder.mkdir(parents=True)
@@ -37,10 +40,18 @@ def write(
     for task, (correct, total) in (scores or {}).items():
         facts["scores"].append({"task": task, "correct": correct, "total": total, "failures": failures})
     if benchmark:
-        facts["benchmark"] = {"name": benchmark, "style": "native", "rule": "native", "source": "/data"}
+        facts["benchmark"] = {"name": benchmark, "style": style, "rule": "native", "source": "/data"}
         facts["measures"] = measures or []
+    if decode is not None:
+        facts["decode"] = decode
     (folder / "results.json").write_text(json.dumps(facts))
     return folder
+
+
+def warnings(reported: Reported) -> list[str]:
+    found = [note for note in beside(reported).notes if note.startswith("warning")]
+    assert all(note.replace("*", "\\*") in beside(reported).to_markdown() for note in found)
+    return found
 
 
 def figures(reported: Reported) -> dict[str, Ours]:
@@ -152,10 +163,61 @@ def test_a_measure_without_counts_has_no_interval(tmp_path: Path) -> None:
     write(tmp_path / "x", {}, "blink", [bare])
     (made,) = report("livr-4", [f"livr={tmp_path / 'x'}"])
     assert figures(made)["blink5"] == Ours(
-        54.0, None, None, None, f"{tmp_path / 'x'} (blink, native, native)"
+        54.0, None, None, None, f"{tmp_path / 'x'} (blink, native, native)", "native"
     )
     cells = next(row for row in beside(made).rows if row[0] == "BLINK-5")
     assert cells == ("BLINK-5", "54.28*", "-", "54.00", "-", "-", "-0.28", "0.14")
+
+
+IQ = {"IQ_Test": (45, 150), "Jigsaw": (79, 150)}
+
+
+@pytest.mark.parametrize(
+    ("row", "style", "decode", "expected"),
+    [
+        ("lvr-8", "lvr", {"latent_steps": 8, "do_sample": False}, []),
+        ("lvr-8", "lvr", {"latent_steps": 4}, ["decode.latent_steps is 4 here and 8 in the row"]),
+        ("lvr-8", "lvr", {}, ["the results do not say decode.latent_steps, which is 8 in the row"]),
+        ("lvr-8", "lvr", None, ["the results do not say decode.latent_steps, which is 8 in the row"]),
+        ("lvr-8", "native", {"latent_steps": 8}, ["asked in the style native here, in lvr in the row"]),
+        ("latent-end", "lvr", {"exit": "end_vector"}, []),
+        ("latent-end", "lvr", {"exit": None}, ["decode.exit is null here and end_vector in the row"]),
+    ],
+)
+def test_results_of_other_settings_than_the_rows_are_warned_of(
+    row: str, style: str, decode: dict[str, Any] | None, expected: list[str], tmp_path: Path
+) -> None:
+    table = "lvr-3" if row == "latent-end" else "lvr-2"
+    folder = write(tmp_path / "x", IQ, "blink", style=style, decode=decode)
+    (made,) = report(table, [f"{row}={folder}"])
+    assert warnings(made) == [f"warning: IQ test, Jigsaw: {text}" for text in expected]
+
+
+@pytest.mark.parametrize(
+    ("row", "style", "warned"),
+    [("livr", "native", False), ("livr", "lvr", True), ("lvr", "lvr", False), ("lvr", "native", True)],
+)
+def test_rows_that_one_paper_took_from_another_keep_its_style(
+    row: str, style: str, warned: bool, tmp_path: Path
+) -> None:
+    measure = {"name": "V*Bench", "correct": 154, "total": 191, "value": 100 * 154 / 191, "failures": 0}
+    decode = {"latent_steps": 16}
+    folder = write(tmp_path / "x", {}, "vstar", [measure], style=style, decode=decode)
+    (made,) = report("livr-4", [f"{row}={folder}"])
+    assert bool(warnings(made)) is warned
+
+
+def test_records_bring_their_prompts_and_have_no_style(tmp_path: Path) -> None:
+    write(tmp_path / "run" / "eval" / "test", SIX, decode={"max_new_tokens": 16})
+    assert warnings(report("livr-2", [f"livr={tmp_path / 'run'}"])[0]) == []
+
+
+def test_a_part_is_warned_of_where_the_papers_number_is_not_known(tmp_path: Path) -> None:
+    counts = {"correct": 3, "total": 4, "value": 75.0, "failures": 0}
+    whole = write(tmp_path / "whole", {"SAT": (3, 4)}, "sat", [{"name": "SAT", **counts}])
+    part = write(tmp_path / "part", {"SAT": (3, 4)}, "sat", [{"name": PART, **counts}])
+    assert warnings(report("livr-3", [f"livr={whole}"])[0]) == []
+    assert warnings(report("livr-3", [f"livr={part}"])[0]) == ["warning: SAT Val: of a part of the benchmark"]
 
 
 def test_conditions_of_a_diagnosis_are_found(tmp_path: Path) -> None:

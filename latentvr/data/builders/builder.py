@@ -142,9 +142,15 @@ class Builder(ABC):
             The sample, or the rule that rejects it.
         """
 
-    @abstractmethod
     def size(self, split: str) -> int | None:
-        """How many records the split shall have; None means as many as there are."""
+        """How many records the split shall have: the rule of its name, None for as many as there are.
+
+        Where the rules have a `validation_share` and it is 0, nothing is held out and validation has none.
+        """
+        if split == "validation" and not getattr(self.rules, "validation_share", 1):
+            return 0
+        size: int | None = getattr(self.rules, split)
+        return size
 
     def shares(self, split: str) -> Mapping[str, float] | None:  # noqa: ARG002 - for those that have shares
         """Wanted share of each stratum; None means equal shares of all strata that are listed."""

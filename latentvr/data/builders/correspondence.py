@@ -128,7 +128,7 @@ def opened(files: Sequence[Path], root: Path) -> list[Image.Image] | Rejection:
         try:
             pictures.append(open_file(file, root))
         except ImageError:
-            return Rejection("unreadable")
+            return Rejection("unreadable_image")
     return pictures
 
 

@@ -8,6 +8,13 @@ What the default thresholds find, measured on 18 photographs and textures: every
 quality 30 and up, halved in size, brightened by a tenth or turned grey; a copy cropped by 2 % of its sides in
 3 of 18 as raw pixels and in 17 as blurred ones, one cropped by 5 % in none and 1; no mirrored copy. Of 41,328
 pairs of other places in the same pictures none is taken for a duplicate, nor the two views of a stereo pair.
+
+Marks on the reference lower its SSIM, so that tasks whose references bear marks have a lower `min_ssim`.
+Measured on 261 pictures and crops of 21 photographs and textures, with marks drawn and saved as JPEG of
+quality 85: of those with two boxes 60 % are found at 0.95 and 88 % at 0.85 (raw or blurred), of those with
+four circles 75 % at 0.95 and 93 % at 0.90, of those with one 93 % at both (raw); the hash misses the rest.
+No other photograph is taken for a copy: with a hash that near none has an SSIM above 0.68 raw or 0.74
+blurred. Of the crops, three pairs that overlap for the greater part are taken for one picture when blurred.
 """
 
 from __future__ import annotations

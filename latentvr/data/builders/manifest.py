@@ -57,12 +57,17 @@ def finish(
         "inputs": {"tables": settings["tables"], "files": len(inputs), "list": "inputs.sha256"},
         "duplicates": {split.name: split.duplicates for split in splits if split.duplicates},
         "notes": dict(builder.notes()),
-        "made_with": {"latentvr": __version__, "pillow": PIL.__version__, "numpy": np.__version__},
+        "made_with": versions(),
     }
     # Last: a folder with a manifest is complete.
     text = json.dumps(manifest, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     write(out / MANIFEST, text.encode())
     return manifest
+
+
+def versions() -> dict[str, str]:
+    """Versions of what the bytes of pictures and draws depend on."""
+    return {"latentvr": __version__, "pillow": PIL.__version__, "numpy": np.__version__}
 
 
 def _counts(split: Split) -> dict[str, Any]:

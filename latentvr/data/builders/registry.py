@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import importlib
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -103,8 +104,8 @@ def _parsed(builder: type[Builder], field: dataclasses.Field[Any], value: str, t
         raise _wrong(builder, f"{wanted} as {field.name}", text, limits["text"]) from error
     low, high = limits["low"], limits["high"]
     low = 0 if low is None and kind == "int | None" else low
-    # A NaN is in no range.
-    if not (low is None or number >= low) or not (high is None or number <= high) or number != number:
+    within = (low is None or number >= low) and (high is None or number <= high)
+    if not within or not math.isfinite(number):
         bounds = f"{low if low is not None else 'any'} to {high if high is not None else 'any'}"
         raise _wrong(builder, f"{field.name} in the range {bounds}", text, limits["text"])
     return number

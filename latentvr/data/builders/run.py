@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,7 +15,7 @@ from latentvr.data.builders.builder import Builder, Candidate, Listing, Rejectio
 from latentvr.data.builders.hashes import file_sha256
 from latentvr.data.builders.journal import FOLDER, Journal, opened, write
 from latentvr.data.builders.making import Outcome, Picture, Recipe, Submit, ahead, relative, row_of, workshop
-from latentvr.data.builders.manifest import finish
+from latentvr.data.builders.manifest import finish, versions
 from latentvr.data.builders.order import Quota, interleaved, passes, require_unique, shuffled
 from latentvr.errors import RecordError, UserError
 
@@ -65,7 +67,9 @@ def build(
         )
     wanted = _splits(recipe.builder, splits)
     builder = recipe.open()
-    listings = {split: builder.candidates(split) for split in wanted}
+    listings = {
+        split: builder.candidates(split) if builder.size(split) != 0 else Listing(()) for split in wanted
+    }
     tables = {relative(path, recipe.root): file_sha256(path) for path in builder.tables()}
     settings = {
         "task": builder.name,
@@ -73,6 +77,9 @@ def build(
         "splits": list(wanted),
         "rules": recipe.rules.written(),
         "tables": tables,
+        "candidates": {split: _digest(listing) for split, listing in listings.items()},
+        "root": str(recipe.root.resolve()),
+        "made with": versions(),
     }
     with opened(out, settings) as place, workshop(recipe, builder, workers) as submit:
         done = [
@@ -80,6 +87,15 @@ def build(
             for split in wanted
         ]
         return finish(builder, settings, done, out)
+
+
+def _digest(listing: Listing) -> str:
+    """SHA-256 of all candidates: a build must not go on in a folder with other files than at its start."""
+    sha = hashlib.sha256()
+    for candidate in listing.candidates:
+        facts = json.dumps([candidate.key, candidate.stratum, candidate.facts], sort_keys=True)
+        sha.update(facts.encode() + b"\n")
+    return sha.hexdigest()
 
 
 def _splits(builder: type[Builder], splits: Sequence[str]) -> tuple[str, ...]:
@@ -207,7 +223,7 @@ def _put(picture: Picture, target: Path, way: str) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         target.unlink(missing_ok=True)
         try:
-            os.link(picture.content, target)
+            os.link(picture.content.resolve(), target)
         except OSError as error:
             raise UserError(
                 f"expected to link images, got: {error.strerror or error}, at {str(target)!r}; "
@@ -218,12 +234,9 @@ def _put(picture: Picture, target: Path, way: str) -> None:
 
 
 def _require_enough(done: Split, size: int | None, builder: Builder) -> None:
-    """A split of another size than asked for would be another experiment.
-
-    One without a size and without candidates is empty: nothing is held out for it.
-    """
+    """A split of another size than asked for would be another experiment."""
     made = len(done.entries)
-    if made == size or (size is None and (made or not done.rejected)):
+    if made == size or (size is None and made):
         return
     fix = f"{done.name}={made} takes what there is" if made else "check the folder"
     raise RecordError(

@@ -9,6 +9,7 @@ from PIL import Image
 from latentvr.data.builders.builder import Rejection
 from latentvr.data.builders.pictures import open_file
 from latentvr.data.images import FORMATS, decode_image
+from latentvr.data.sets.placed import is_link_out
 from latentvr.errors import ImageError
 
 _ORIENTATION = 0x0112
@@ -22,8 +23,10 @@ def unreadable(path: Path, root: Path) -> Rejection | None:
         root: the data set's folder.
 
     Returns:
-        None if it can be opened; else a rejection "missing_image" or "unreadable_image".
+        None if it can be opened; else a rejection "link_out_of_root", "missing_image" or "unreadable_image".
     """
+    if is_link_out(path, root):
+        return Rejection("link_out_of_root")
     if not path.is_file():
         return Rejection("missing_image")
     try:

@@ -15,6 +15,7 @@ from typing import Any
 
 from latentvr.data.prompt import letters
 from latentvr.data.readers.fields import Place, shown, text, texts, wrong
+from latentvr.data.readers.validation import MAX_CHOICES
 from latentvr.data.sets.lazy_table import LazyTable
 from latentvr.data.sets.stored import Stored
 
@@ -122,6 +123,9 @@ def _row(table: _Listed, index: int, row: dict[str, Any], place: Place, split: s
     if not pictures:
         raise wrong("at least one image", "none", place, "download the file again")
     choices = texts(row, "choices", place)
+    if len(choices) > MAX_CHOICES:
+        got = f"{len(choices)}"
+        raise wrong(f"at most {MAX_CHOICES} choices", got, place, "download the file again")
     return BlinkRow(
         idx=text(row, "idx", place),
         sub_task=text(row, "sub_task", place),

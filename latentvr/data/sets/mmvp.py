@@ -20,6 +20,7 @@ FOLDER = "MMVP Images"
 ORIGINAL = {99: "A", 100: "B", 279: "A", 280: "B"}
 CORRECTED = {99: "B", 100: "A", 279: "B", 280: "A"}
 _COLUMNS = ("Index", "Question", "Options", "Correct Answer")
+_DIGITS = 9
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,7 @@ def _row(header: list[str], cells: list[str], place: Place) -> MmvpRow:
         raise wrong(f"{len(header)} fields", f"{len(cells)}", place, "download the file again")
     row = dict(zip(header, cells, strict=True))
     index = row["Index"]
-    if not index.isdecimal() or int(index) < 1:
+    if not index.isdecimal() or len(index) > _DIGITS or int(index) < 1:
         raise wrong("an Index from 1 on", shown(index), place, "download the file again")
     choices = parted(text(row, "Options", place)).options
     answer = text(row, "Correct Answer", place).strip("()").upper()

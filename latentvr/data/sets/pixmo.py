@@ -74,7 +74,7 @@ def rows(root: Path, split: str) -> list[PixmoRow]:
     Raises:
         RecordError: no file or no folder of images, a column is missing, or a row has no count.
     """
-    images = _images(root / "images")
+    images = _images(root)
     return [
         _row(row, images, table.where(index))
         for path in tables(root, split)
@@ -105,10 +105,14 @@ def _text(value: object, name: str, where: str) -> str:
     return (value or "").strip()
 
 
-def _images(folder: Path) -> dict[str, Path]:
+def _images(root: Path) -> dict[str, Path]:
     """Files by the hash that they are named after; a picture's ending goes before any other one."""
+    folder = root / "images"
     if not folder.is_dir():
         raise wrong("a folder of images named <sha256>.jpg", "none", folder, "download the images into it")
+    if not folder.resolve().is_relative_to(root.resolve()):
+        fix = "move the images into the data set's folder"
+        raise wrong("a folder of images below the data set's", "a link out of it", folder, fix)
     found = [path for path in folder.iterdir() if path.is_file() and not path.name.startswith(".")]
     found.sort(key=lambda path: (path.suffix.lower() in _ENDINGS, path.name), reverse=True)
     return {path.stem.lower(): path for path in reversed(found)}

@@ -8,6 +8,7 @@ context by points; its answer is the outline of the region, a list of (x, y) bet
 from __future__ import annotations
 
 import re
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ class RobospatialRow:
     """One question.
 
     Attributes:
-        id: split and number of the row.
+        id: split and number of the row in it.
         split: "configuration", "compatibility" or "context".
         category: as the row has it; the split where it has none.
         question: with the benchmark's own instruction.
@@ -64,17 +65,19 @@ def rows(path: Path) -> list[RobospatialRow]:
             "parquet files such as data/context-*.parquet", "none", path, "name the data set's folder"
         )
     made: list[RobospatialRow] = []
+    numbers: Counter[str] = Counter()
     for file in files:
         table = LazyTable(file, file.name if file == path else file.relative_to(path).as_posix())
         missing = [name for name in ("question", "answer", "img") if name not in table.columns]
         if missing:
             raise wrong(f"columns {', '.join(missing)}", "others", table.name, "keep to RoboSpatial's files")
-        made += _rows(table, file)
+        made += _rows(table, file, numbers)
     made.sort(key=lambda row: SPLITS.index(row.split))
     return made
 
 
-def _rows(table: LazyTable, file: Path) -> list[RobospatialRow]:
+def _rows(table: LazyTable, file: Path, numbers: Counter[str]) -> list[RobospatialRow]:
+    """Rows of one file; the rows of a split are numbered through all its files."""
     named = _SPLIT.match(file.name)
     with_mask = table.filled("mask") if "mask" in table.columns else None
     made = []
@@ -83,10 +86,11 @@ def _rows(table: LazyTable, file: Path) -> list[RobospatialRow]:
         split = named[1] if named else text(row, "category", place)
         if split not in SPLITS:
             raise wrong(f"a split of {', '.join(SPLITS)}", shown(split), place, "keep the file's own name")
+        numbers[split] += 1
         mask = Stored(table, index, "mask") if with_mask and with_mask[index] else None
         made.append(
             RobospatialRow(
-                f"{split}/{index + 1:04d}",
+                f"{split}/{numbers[split]:04d}",
                 split,
                 text(row, "category", place, split),
                 text(row, "question", place),

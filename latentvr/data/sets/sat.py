@@ -14,10 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from latentvr.data.readers.fields import MARK, shown, wrong
-from latentvr.data.readers.strict_json import json_lines
 from latentvr.data.sets.lazy_table import LazyTable
+from latentvr.data.sets.lines import published_lines
 from latentvr.data.sets.placed import nowhere, placed
-from latentvr.errors import RecordError
 
 #: Names of the files of each split, in the order of the forms "parquet" and "jsonl".
 FILES = {
@@ -50,6 +49,7 @@ class SatRow:
         where: file and row, as errors name it.
         problem: of JSON lines: the whole text shown to a model, image marks included.
         number: of the row, from 1.
+        listed: False where the row's options are no list of texts.
     """
 
     id: str
@@ -61,6 +61,7 @@ class SatRow:
     where: str
     problem: str = ""
     number: int = 0
+    listed: bool = True
 
 
 def find(root: Path, split: str, form: str = "") -> Path:
@@ -110,9 +111,7 @@ def rows(file: Path, root: Path | None = None, *, pictures: bool = True) -> Iter
         yield from _parquet_rows(file, pictures)
         return
     folders = [file.parent] if root is None else [file.parent, root]
-    for number, value in json_lines(file, file.name):
-        if isinstance(value, RecordError):
-            raise value
+    for number, value in published_lines(file, file.name):
         yield _json_row(value, f"{file.name} row {number}", file.stem, number, folders)
 
 
@@ -129,54 +128,86 @@ def picture_bytes(file: Path, number: int) -> tuple[bytes, ...]:
     Raises:
         RecordError: the file has another form, or no such row.
     """
-    opened = _opened(file)
-    if not 1 <= number <= opened.metadata.num_rows:
+    table = LazyTable(file, file.name)
+    if not 1 <= number <= sum(table.groups):
         raise wrong(f"row {number}", "a shorter file", file.name, "build again from the beginning")
-    # Neighbours share a row group, which is decoded once.
-    cell = LazyTable(file, file.name).cell(number - 1, _image_column(opened, file))
-    return _bytes(cell, f"{file.name} row {number}")
+    return _bytes(table.cell(number - 1, image_column(table)), f"{file.name} row {number}")
 
 
-def _opened(file: Path) -> Any:
-    import pyarrow
-    from pyarrow.parquet import ParquetFile
+def pictures(file: Path) -> Iterator[tuple[bytes, ...]]:
+    """Read the images of all rows of a parquet file in one pass.
 
-    try:
-        return ParquetFile(file)
-    except (pyarrow.ArrowException, OSError) as error:
-        raise wrong("a parquet file", shown(str(error)), file, "download it again") from error
+    Args:
+        file: parquet.
+
+    Yields:
+        tuple[bytes, ...]: the image files' bytes of each row.
+
+    Raises:
+        RecordError: the file has another form.
+    """
+    table = LazyTable(file, file.name)
+    for index, value in enumerate(table.values(image_column(table))):
+        yield _bytes(value, table.where(index))
 
 
-def _image_column(opened: Any, file: Path) -> str:
-    names = opened.schema_arrow.names
+def largest_group(file: Path) -> int:
+    """Give the bytes of the images in the row group that holds most; 0 for JSON lines."""
+    if file.suffix != ".parquet":
+        return 0
+    table = LazyTable(file, file.name)
+    return table.largest(image_column(table))
+
+
+def image_column(table: LazyTable) -> str:
+    """Name the column of images of a parquet file.
+
+    Args:
+        table: the file.
+
+    Returns:
+        Its name.
+
+    Raises:
+        RecordError: this column or another one is missing.
+    """
+    names = table.columns
     found = [name for name in _IMAGES if name in names]
     missing = [name for name in _TEXTS if name not in names]
     if missing or not found:
         expected = f"the columns {', '.join(_TEXTS)} and {' or '.join(_IMAGES)}"
-        raise wrong(expected, ", ".join(names)[:200], file.name, "name a file of array/SAT or array/SAT-v2")
+        raise wrong(expected, ", ".join(names)[:200], table.name, "name a file of array/SAT or array/SAT-v2")
     return found[0]
 
 
 def _parquet_rows(file: Path, pictures: bool) -> Iterator[SatRow]:
-    opened = _opened(file)
-    column = _image_column(opened, file)
-    columns = [*_TEXTS, column] if pictures else list(_TEXTS)
-    number = 0
-    for batch in opened.iter_batches(batch_size=16 if pictures else 1000, columns=columns):
-        for row in batch.to_pylist():
-            number += 1
-            where = f"{file.name} row {number}"
-            choices = tuple(str(text).strip() for text in row["answers"] or ())
-            yield SatRow(
-                id=f"{file.stem}/{number:06d}",
-                images=_bytes(row[column], where) if pictures else (),
-                question=_without_marks(str(row["question"] or "")),
-                choices=choices,
-                answer=_option_text(str(row["correct_answer"] or ""), choices),
-                kind=str(row["question_type"] or ""),
-                where=where,
-                number=number,
-            )
+    table = LazyTable(file, file.name)
+    column = image_column(table)
+    found = table.rows([*_TEXTS, column], 16) if pictures else table.rows(_TEXTS)
+    for number, (index, row) in enumerate(found, start=1):
+        where = table.where(index)
+        choices = _listed(row["answers"])
+        yield SatRow(
+            id=f"{file.stem}/{number:06d}",
+            images=_bytes(row[column], where) if pictures else (),
+            question=_without_marks(str(row["question"] or "")),
+            choices=choices or (),
+            answer=_option_text(str(row["correct_answer"] or ""), choices or ()),
+            kind=str(row["question_type"] or ""),
+            where=where,
+            number=number,
+            listed=choices is not None,
+        )
+
+
+def _listed(value: object) -> tuple[str, ...] | None:
+    """Options of a row of parquet; None where they are something else than a list of texts or numbers."""
+    if value is None:
+        return ()
+    plain = isinstance(value, list) and all(
+        isinstance(item, str | int | float) and not isinstance(item, bool) for item in value
+    )
+    return tuple(str(item).strip() for item in value) if plain and isinstance(value, list) else None
 
 
 def _bytes(value: object, where: str) -> tuple[bytes, ...]:

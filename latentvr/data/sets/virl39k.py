@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from latentvr.data.readers.fields import shown, wrong
+from latentvr.data.sets.lazy_table import LazyTable
 
 TABLE = "39Krelease.parquet"
 _COLUMNS = ("question", "answer", "category", "source", "qid", "image")
@@ -68,32 +70,26 @@ def rows(root: Path) -> Iterator[VirlRow]:
     Raises:
         RecordError: the file is missing or damaged, or lacks a column.
     """
-    import pyarrow
-    from pyarrow.parquet import ParquetFile
-
     file = table(root)
-    try:
-        opened = ParquetFile(file)
-    except (pyarrow.ArrowException, OSError) as error:
-        raise wrong("a parquet file", shown(str(error)), file, "download it again") from error
-    names = opened.schema_arrow.names
+    opened = LazyTable(file, TABLE)
+    names = opened.columns
     missing = [name for name in _COLUMNS if name not in names]
     if missing:
         raise wrong(f"the columns {', '.join(missing)}", ", ".join(names)[:200], file, "download it again")
-    columns = [*_COLUMNS, *(name for name in _RATES if name in names)]
-    number = 0
-    for batch in opened.iter_batches(batch_size=1000, columns=columns):
-        for row in batch.to_pylist():
-            number += 1
-            yield _row(row, f"{TABLE} row {number}")
+    for index, row in opened.rows((*_COLUMNS, *_RATES)):
+        yield _row(row, opened.where(index))
 
 
 def _row(row: dict[str, Any], where: str) -> VirlRow:
     images = [row["image"]] if isinstance(row["image"], str) else row["image"] or []
-    if not row["qid"] or not all(isinstance(name, str) for name in images):
+    listed = isinstance(images, list) and all(isinstance(name, str) for name in images)
+    if not row["qid"] or not listed:
         raise wrong(
             "a qid and names of images", shown([row["qid"], images]), where, "download the file again"
         )
+    for name in ("question", "answer"):
+        if row[name] is not None and not isinstance(row[name], str):
+            raise wrong(f"a text as {name}", shown(row[name]), where, "download the file again")
     return VirlRow(
         qid=str(row["qid"]),
         question=row["question"] or "",
@@ -101,11 +97,15 @@ def _row(row: dict[str, Any], where: str) -> VirlRow:
         images=tuple(images),
         category=str(row["category"] or ""),
         source=str(row["source"] or ""),
-        rates={
-            name: float(row[name])
-            for name in _RATES
-            # A rate that was not measured is null or not a number; neither is JSON.
-            if row.get(name) is not None and float(row[name]) == float(row[name])
-        },
+        rates=_rates(row, where),
         where=where,
     )
+
+
+def _rates(row: dict[str, Any], where: str) -> dict[str, float]:
+    """The rates that were measured; the others are null or not a number, and neither is JSON."""
+    given = {name: row[name] for name in _RATES if row.get(name) is not None}
+    for name, value in given.items():
+        if not isinstance(value, int | float):
+            raise wrong(f"a number as {name}", shown(value), where, "download the file again")
+    return {name: float(value) for name, value in given.items() if math.isfinite(value)}

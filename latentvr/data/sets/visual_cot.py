@@ -13,9 +13,9 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from latentvr.data.readers.fields import MARK, shown, wrong
-from latentvr.data.readers.strict_json import json_lines, json_list
+from latentvr.data.readers.strict_json import json_list
+from latentvr.data.sets.lines import published_lines
 from latentvr.data.sets.placed import placed
-from latentvr.errors import RecordError
 
 DATASETS = (
     "cub", "docvqa", "dude", "flickr30k", "gqa", "infographicsvqa", "openimages", "sroie", "textcap",
@@ -101,9 +101,7 @@ def rows(file: Path) -> Iterator[VisualCotRow]:
         RecordError: a row has another form.
     """
     flat = file.suffix == ".jsonl"
-    for number, value in (json_lines if flat else json_list)(file, file.name):
-        if isinstance(value, RecordError):
-            raise value
+    for number, value in (published_lines if flat else json_list)(file, file.name):
         where = f"{file.name} row {number}"
         if not isinstance(value, dict):
             raise wrong("a JSON object", type(value).__name__, where, "download the file again")
@@ -185,7 +183,7 @@ def _conversation(value: Mapping[str, Any], key: str, where: str) -> VisualCotRo
     question = texts[0].replace(MARK, "").partition(_REQUEST)[0]
     return VisualCotRow(
         key=key,
-        dataset=dataset if isinstance(dataset, str) and dataset else name.parent.name,
+        dataset=dataset if isinstance(dataset, str) and dataset else _dataset(name),
         question=question.strip(),
         answer=_answer(texts[3]),
         image=str(name),
@@ -193,3 +191,10 @@ def _conversation(value: Mapping[str, Any], key: str, where: str) -> VisualCotRo
         boxes=_boxes([box]) if found else [],
         split="train",
     )
+
+
+def _dataset(image: PurePosixPath) -> str:
+    """The data set of an image, such as cub of "cot/cub/001.Albatross/1.jpg"."""
+    folders = image.parts[:-1]
+    behind = folders[folders.index("cot") + 1 :] if "cot" in folders else ()
+    return behind[0] if behind else image.parent.name

@@ -14,9 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from latentvr.data.readers.fields import shown, wrong
-from latentvr.data.readers.strict_json import json_lines
+from latentvr.data.sets.lines import published_lines
 from latentvr.data.sets.placed import nowhere, placed
-from latentvr.errors import RecordError
 
 _FOLDERS = ("", "vsp_spatial_planning", "data/vsp_spatial_planning")
 _LEVEL = re.compile(r"level_?(\d+)")
@@ -89,9 +88,7 @@ def rows(root: Path, split: str) -> list[VspRow]:
     folders = [file.parent] if root.is_file() or root == file.parent else [file.parent, root]
     made: list[VspRow] = []
     seen: set[str] = set()
-    for number, value in json_lines(file, file.name):
-        if isinstance(value, RecordError):
-            raise value
+    for number, value in published_lines(file, file.name):
         row = _row(value, f"{file.name} row {number}", f"{split}/{number:06d}", folders)
         if row.id in seen:
             got = f"{shown(row.id)} again"

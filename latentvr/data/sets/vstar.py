@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from latentvr.data.readers.fields import Place, shown, text, wrong
-from latentvr.data.readers.strict_json import json_lines
+from latentvr.data.sets.lines import published_lines
 from latentvr.data.sets.options import parted
-from latentvr.errors import RecordError
 
 FILE = "test_questions.jsonl"
 CATEGORIES = ("direct_attributes", "relative_position")
 # The questions of the first category come first.
 _LAST_OF_THE_FIRST = 114
+_DIGITS = 9
 
 
 @dataclass(frozen=True)
@@ -62,9 +62,7 @@ def rows(path: Path) -> list[VstarRow]:
     if not file.is_file():
         raise wrong(FILE, "none", path, "name the folder of V*Bench")
     made: list[VstarRow] = []
-    for number, value in json_lines(file, file.name):
-        if isinstance(value, RecordError):
-            raise value
+    for number, value in published_lines(file, file.name):
         place = Place(file.name, number, "test", "")
         if not isinstance(value, dict):
             raise wrong("a JSON object", type(value).__name__, place, "download the file again")
@@ -74,7 +72,7 @@ def rows(path: Path) -> list[VstarRow]:
 
 def _row(row: dict[str, Any], place: Place) -> VstarRow:
     number = row.get("question_id")
-    if isinstance(number, bool) or not str(number).isdecimal():
+    if isinstance(number, bool) or not str(number).isdecimal() or len(str(number)) > _DIGITS:
         raise wrong('a number "question_id"', shown(number), place, "download the file again")
     whole = text(row, "text", place)
     parts = parted(whole)

@@ -80,9 +80,9 @@ class Benchmark(ABC):
         """Give the figures that are reported of the benchmark.
 
         Args:
-            records: all records of the source, or those that were chosen of it.
-            predictions: of these records, in any order; where some are missing, so are the figures that
-                need them.
+            records: all records of the source.
+            predictions: of some or all of these records, in any order; where some are missing, so are the
+                figures that need them, and `all answered (part)` says what was answered.
 
         Returns:
             The figures in the order of the benchmark's own tables.

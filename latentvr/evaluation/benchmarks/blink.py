@@ -8,11 +8,17 @@ from pathlib import Path
 from latentvr.data.record import Record
 from latentvr.data.sets import blink
 from latentvr.evaluation.benchmarks.benchmark import Benchmark
-from latentvr.evaluation.benchmarks.predicted import by_task, complete, joined, shares
+from latentvr.evaluation.benchmarks.predicted import complete, joined, part, pooled, shares
 from latentvr.evaluation.benchmarks.source import BenchmarkSource, Item, name_of
 from latentvr.evaluation.measures import Measure, mean_of, share
 from latentvr.evaluation.metrics import Prediction
 
+#: All sub-tasks; a folder may have some of them alone, and then says nothing of BLINK.
+TASKS = (
+    "Art_Style", "Counting", "Forensic_Detection", "Functional_Correspondence", "IQ_Test", "Jigsaw",
+    "Multi-view_Reasoning", "Object_Localization", "Relative_Depth", "Relative_Reflectance",
+    "Semantic_Correspondence", "Spatial_Relation", "Visual_Correspondence", "Visual_Similarity",
+)  # fmt: skip
 #: Sub-tasks that are reported together; whether pooled or as a mean papers rarely say, so both are given.
 SELECTIONS = {
     "BLINK-5": ("Counting", "IQ_Test", "Jigsaw", "Relative_Reflectance", "Spatial_Relation"),
@@ -34,17 +40,19 @@ class Blink(Benchmark):
         return BenchmarkSource([_item(row) for row in blink.rows(path)], path)
 
     def measures(self, records: Sequence[Record], predictions: Sequence[Prediction]) -> list[Measure]:
-        """Each sub-task; all of them and the selections, pooled (micro) and as mean of sub-tasks (macro)."""
+        """Each sub-task; all of them and the selections, pooled (micro) and as mean of sub-tasks (macro).
+
+        Each stands only where all questions of its sub-tasks were answered.
+        """
         pairs = joined(records, predictions)
-        groups = by_task(pairs)
+        groups = complete(records, pairs)
         out = shares(groups)
-        chosen = {"BLINK": tuple(groups)}
-        chosen |= {name: tasks for name, tasks in SELECTIONS.items() if complete(records, pairs, tasks)}
-        for name, tasks in chosen.items():
-            pooled = [prediction for task in tasks for prediction in groups[task]]
-            parts = shares({task: groups[task] for task in tasks})
-            out += [share(f"{name} (micro)", pooled), mean_of(f"{name} (macro)", parts)]
-        return out
+        for name, tasks in {"BLINK": TASKS, **SELECTIONS}.items():
+            together = pooled(groups, tasks)
+            if together is not None:
+                parts = shares({task: groups[task] for task in tasks})
+                out += [share(f"{name} (micro)", together), mean_of(f"{name} (macro)", parts)]
+        return out + part(records, pairs)
 
 
 def _item(row: blink.BlinkRow) -> Item:

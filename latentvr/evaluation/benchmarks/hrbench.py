@@ -8,7 +8,7 @@ from pathlib import Path
 from latentvr.data.record import Record
 from latentvr.data.sets import hrbench
 from latentvr.evaluation.benchmarks.benchmark import Benchmark
-from latentvr.evaluation.benchmarks.predicted import joined
+from latentvr.evaluation.benchmarks.predicted import complete, joined, part, pooled
 from latentvr.evaluation.benchmarks.source import BenchmarkSource, Item, name_of
 from latentvr.evaluation.measures import Measure, cyclic
 from latentvr.evaluation.metrics import Prediction
@@ -28,19 +28,21 @@ class HrBench(Benchmark):
         return BenchmarkSource([_item(row) for row in hrbench.rows(path)], path)
 
     def measures(self, records: Sequence[Record], predictions: Sequence[Prediction]) -> list[Measure]:
-        """Per version: questions on one thing, on several, and all; each a mean over orders of options."""
+        """Per version: questions on one thing, on several, and all; each a mean over orders of options.
+
+        A mean stands only where all its questions were answered in all orders.
+        """
         made = joined(records, predictions)
         cycles = {pair.record.id: str(pair.record.meta["cycle_category"]) for pair in made}
+        groups = complete(records, made, lambda record: f"{record.meta['version']} {record.meta['category']}")
         out = []
         for version in hrbench.VERSIONS:
-            there = [pair for pair in made if pair.record.meta["version"] == version]
-            for category in hrbench.CATEGORIES:
-                some = [pair.prediction for pair in there if pair.record.meta["category"] == category]
-                if some:
-                    out.append(cyclic(f"HR-Bench {version} {category}", some, cycles))
-            if there:
-                out.append(cyclic(f"HR-Bench {version} average", [pair.prediction for pair in there], cycles))
-        return out
+            names = [f"{version} {category}" for category in hrbench.CATEGORIES]
+            out += [cyclic(f"HR-Bench {name}", groups[name], cycles) for name in names if name in groups]
+            together = pooled(groups, names)
+            if together is not None:
+                out.append(cyclic(f"HR-Bench {version} average", together, cycles))
+        return out + part(records, made)
 
 
 def _item(row: hrbench.HrBenchRow) -> Item:

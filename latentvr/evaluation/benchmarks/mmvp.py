@@ -10,7 +10,7 @@ from pathlib import Path
 from latentvr.data.record import Record
 from latentvr.data.sets import mmvp
 from latentvr.evaluation.benchmarks.benchmark import Benchmark
-from latentvr.evaluation.benchmarks.predicted import Predicted, joined
+from latentvr.evaluation.benchmarks.predicted import Predicted, joined, part
 from latentvr.evaluation.benchmarks.source import BenchmarkSource, Item
 from latentvr.evaluation.measures import Measure, pairs, share
 from latentvr.evaluation.metrics import Prediction
@@ -34,10 +34,12 @@ class Mmvp(Benchmark):
     def measures(self, records: Sequence[Record], predictions: Sequence[Prediction]) -> list[Measure]:
         """Single and pair accuracy, with the original and with the corrected answers.
 
-        A pair counts where both of its questions have a prediction. What papers call MMVP is mostly the
-        single accuracy with the original answers.
+        All stand only where every question was answered. What papers call MMVP is mostly the single accuracy
+        with the original answers.
         """
         made = joined(records, predictions)
+        if len(made) < len(records):
+            return part(records, made)
         couples = {pair.record.id: str(pair.record.meta["pair"]) for pair in made}
         out = []
         for version in ("original", "corrected"):

@@ -16,9 +16,9 @@ from latentvr.data.sets import pixmo
 from latentvr.data.sets.lazy_table import LazyTable
 from latentvr.data.sets.stored import Stored
 from latentvr.evaluation.benchmarks.benchmark import Benchmark
-from latentvr.evaluation.benchmarks.predicted import joined
+from latentvr.evaluation.benchmarks.predicted import joined, part, whole
 from latentvr.evaluation.benchmarks.source import BenchmarkSource, Item, Picture, below, name_of
-from latentvr.evaluation.measures import Measure, share
+from latentvr.evaluation.measures import Measure
 from latentvr.evaluation.metrics import Prediction
 
 logger = logging.getLogger(__name__)
@@ -46,15 +46,16 @@ class PixmoCount(Benchmark):
         files = [path] if path.is_file() else pixmo.tables(path, "test")
         tables = [LazyTable(file, file.name) for file in files]
         if all(set(_WITH_IMAGES) <= set(table.columns) for table in tables):
-            return BenchmarkSource([item for table in tables for item in _inside(table)], path)
+            return BenchmarkSource(list(_inside(tables)), path)
         if path.is_file():
             expected = f"columns {', '.join(_WITH_IMAGES)} in a single file"
             raise wrong(expected, "others", path.name, "name the folder that holds data and images")
         return _beside(path)
 
     def measures(self, records: Sequence[Record], predictions: Sequence[Prediction]) -> list[Measure]:
-        """Share of right counts."""
-        return [share(self.title, [pair.prediction for pair in joined(records, predictions)])]
+        """Share of right counts, of all images that are there or of a part of them."""
+        made = joined(records, predictions)
+        return whole(self.title, records, made) + part(records, made)
 
 
 def _beside(path: Path) -> BenchmarkSource:
@@ -73,14 +74,15 @@ def _beside(path: Path) -> BenchmarkSource:
     return BenchmarkSource(items, path, {"rows": len(items) + sum(lost.values()), **lost})
 
 
-def _inside(table: LazyTable) -> Iterator[Item]:
-    for index, row in table.rows(("question", "answer")):
+def _inside(tables: Sequence[LazyTable]) -> Iterator[Item]:
+    rows = ((table, index, row) for table in tables for index, row in table.rows(("question", "answer")))
+    for number, (table, index, row) in enumerate(rows, start=1):
         place = Place(table.name, index + 1, "test", "")
         found = _DIGITS.search(str(row["answer"]))
         if found is None:
             raise wrong("an answer with a number in it", shown(row["answer"]), place, "correct the answer")
         question = text(row, "question", place).replace(MARK, "").strip()
-        yield _item(index + 1, question, int(found[0]), Stored(table, index, "image"), str(place), {})
+        yield _item(number, question, int(found[0]), Stored(table, index, "image"), str(place), {})
 
 
 def _item(number: int, asked: str, count: int, picture: Picture, where: str, meta: dict[str, Any]) -> Item:

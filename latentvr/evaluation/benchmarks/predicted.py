@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from latentvr.data.record import Record
 from latentvr.errors import UserError
 from latentvr.evaluation.measures import Measure, share
 from latentvr.evaluation.metrics import Prediction
+
+#: Name of the one figure that any part of a benchmark has.
+PART = "all answered (part)"
 
 
 @dataclass(frozen=True)
@@ -48,19 +51,52 @@ def joined(records: Sequence[Record], predictions: Sequence[Prediction]) -> list
     return [Predicted(record, made[record.id]) for record in records if record.id in made]
 
 
-def by_task(pairs: Sequence[Predicted]) -> dict[str, list[Prediction]]:
-    """Group predictions by task, in the order in which the tasks first occur."""
+def task_of(record: Record) -> str:
+    """The task, to group by."""
+    return record.task
+
+
+def complete(
+    records: Sequence[Record], pairs: Sequence[Predicted], group_of: Callable[[Record], str] = task_of
+) -> dict[str, list[Prediction]]:
+    """Group predictions, and keep the groups that say something of the whole.
+
+    Args:
+        records: all of the benchmark.
+        pairs: of `joined`.
+        group_of: gives the group of a record; its task by default.
+
+    Returns:
+        The groups of which each record has a prediction, in the order in which they first occur.
+    """
+    missing = {record.id for record in records} - {pair.record.id for pair in pairs}
+    part = {group_of(record) for record in records if record.id in missing}
     groups: dict[str, list[Prediction]] = {}
     for pair in pairs:
-        groups.setdefault(pair.record.task, []).append(pair.prediction)
+        if (name := group_of(pair.record)) not in part:
+            groups.setdefault(name, []).append(pair.prediction)
     return groups
 
 
-def complete(records: Sequence[Record], pairs: Sequence[Predicted], tasks: Collection[str]) -> bool:
-    """Whether each of these tasks has records, and each of their records a prediction."""
-    wanted = [record.task for record in records if record.task in tasks]
-    there = [pair.record.task for pair in pairs if pair.record.task in tasks]
-    return len(wanted) == len(there) and set(wanted) == set(tasks)
+def pooled(groups: dict[str, list[Prediction]], names: Collection[str]) -> list[Prediction] | None:
+    """Put groups together; None where one of them is missing or not complete."""
+    if not all(name in groups for name in names):
+        return None
+    return [prediction for name in names for prediction in groups[name]]
+
+
+def whole(name: str, records: Sequence[Record], pairs: Sequence[Predicted]) -> list[Measure]:
+    """The share under the benchmark's name where all of it was answered; else nothing."""
+    if len(pairs) < len(records):
+        return []
+    return [share(name, [pair.prediction for pair in pairs])]
+
+
+def part(records: Sequence[Record], pairs: Sequence[Predicted]) -> list[Measure]:
+    """The share of what was answered, under a name that claims no more, where that is not all."""
+    if len(pairs) == len(records):
+        return []
+    return [share(PART, [pair.prediction for pair in pairs])]
 
 
 def shares(groups: dict[str, list[Prediction]]) -> list[Measure]:

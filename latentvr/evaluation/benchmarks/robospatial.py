@@ -8,7 +8,7 @@ from pathlib import Path
 from latentvr.data.record import Record
 from latentvr.data.sets import robospatial
 from latentvr.evaluation.benchmarks.benchmark import Benchmark
-from latentvr.evaluation.benchmarks.predicted import by_task, complete, joined, shares
+from latentvr.evaluation.benchmarks.predicted import complete, joined, part, pooled, shares
 from latentvr.evaluation.benchmarks.source import BenchmarkSource, Item, name_of
 from latentvr.evaluation.measures import Measure, share
 from latentvr.evaluation.metrics import Prediction
@@ -37,14 +37,14 @@ class Robospatial(Benchmark):
         return BenchmarkSource([_item(row) for row in robospatial.rows(path)], path)
 
     def measures(self, records: Sequence[Record], predictions: Sequence[Prediction]) -> list[Measure]:
-        """Each split; configuration and compatibility pooled (228 questions) where both are complete."""
+        """Each split, and configuration and compatibility pooled (228 questions), where they are complete."""
         made = joined(records, predictions)
-        groups = by_task(made)
+        groups = complete(records, made)
         out = shares(groups)
-        if complete(records, made, POOLED):
-            pooled = [prediction for split in POOLED for prediction in groups[split]]
-            out.append(share(" + ".join(POOLED), pooled))
-        return out
+        together = pooled(groups, POOLED)
+        if together is not None:
+            out.append(share(" + ".join(POOLED), together))
+        return out + part(records, made)
 
 
 def _item(row: robospatial.RobospatialRow) -> Item:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from latentvr.data.readers.fields import MARK
+from latentvr.data.readers.fields import MARK, wrong
 from latentvr.data.record import Record
 from latentvr.data.sets import sat
 from latentvr.data.sets.lazy_table import LazyTable
 from latentvr.data.sets.stored import Stored
 from latentvr.evaluation.benchmarks.benchmark import Benchmark
-from latentvr.evaluation.benchmarks.predicted import joined
+from latentvr.evaluation.benchmarks.predicted import complete, joined, part, whole
 from latentvr.evaluation.benchmarks.source import BenchmarkSource, Item, Picture, below, name_of
 from latentvr.evaluation.measures import Measure, share
 from latentvr.evaluation.metrics import Prediction
@@ -44,13 +44,12 @@ class Sat(Benchmark):
         return BenchmarkSource(items, path)
 
     def measures(self, records: Sequence[Record], predictions: Sequence[Prediction]) -> list[Measure]:
-        """All questions, then each kind where the file tells kinds."""
+        """All questions, then each kind where the file tells kinds; each only where it is complete."""
         made = joined(records, predictions)
-        kinds: dict[str, list[Prediction]] = {}
-        for pair in made:
-            kinds.setdefault(pair.record.meta["kind"], []).append(pair.prediction)
-        out = [share(self.title, [pair.prediction for pair in made])]
-        return out + [share(f"SAT {kind}", group) for kind, group in sorted(kinds.items()) if kind]
+        kinds = complete(records, made, lambda record: str(record.meta["kind"]))
+        out = whole(self.title, records, made)
+        out += [share(f"SAT {kind}", group) for kind, group in sorted(kinds.items()) if kind]
+        return out + part(records, made)
 
 
 def _cells(table: LazyTable) -> list[tuple[Stored, ...]]:
@@ -62,6 +61,8 @@ def _cells(table: LazyTable) -> list[tuple[Stored, ...]]:
 
 def _item(row: sat.SatRow, pictures: tuple[Picture, ...]) -> Item:
     prompt = row.problem
+    if not row.listed:
+        raise wrong("a list of texts as answers", "something else", row.where, "download the file again")
     if not prompt:
         prompt = f"{row.question} Choose between the following options: {', or '.join(row.choices)}."
     if prompt.count(MARK) not in (0, len(pictures)):

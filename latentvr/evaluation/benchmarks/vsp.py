@@ -10,7 +10,7 @@ from latentvr.data.readers.fields import MARK, wrong
 from latentvr.data.record import Record
 from latentvr.data.sets import vsp
 from latentvr.evaluation.benchmarks.benchmark import Benchmark
-from latentvr.evaluation.benchmarks.predicted import joined
+from latentvr.evaluation.benchmarks.predicted import complete, joined, part, whole
 from latentvr.evaluation.benchmarks.source import BenchmarkSource, Item, below
 from latentvr.evaluation.measures import Measure, share
 from latentvr.evaluation.metrics import Prediction
@@ -31,13 +31,12 @@ class Vsp(Benchmark):
         return BenchmarkSource([_item(row, path) for row in vsp.rows(path, "test")], path)
 
     def measures(self, records: Sequence[Record], predictions: Sequence[Prediction]) -> list[Measure]:
-        """All maps, then those of each level."""
+        """All maps, then those of each level; each only where it is complete."""
         made = joined(records, predictions)
-        levels: dict[int, list[Prediction]] = {}
-        for pair in made:
-            levels.setdefault(pair.record.meta["level"], []).append(pair.prediction)
-        out = [share(self.title, [pair.prediction for pair in made])]
-        return out + [share(f"VSP level {level}", group) for level, group in sorted(levels.items())]
+        levels = complete(records, made, lambda record: str(record.meta["level"]))
+        out = whole(self.title, records, made)
+        out += [share(f"VSP level {level}", group) for level, group in sorted(levels.items())]
+        return out + part(records, made)
 
 
 def _item(row: vsp.VspRow, path: Path) -> Item:

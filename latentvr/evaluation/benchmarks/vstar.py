@@ -8,9 +8,9 @@ from pathlib import Path
 from latentvr.data.record import Record
 from latentvr.data.sets import vstar
 from latentvr.evaluation.benchmarks.benchmark import Benchmark
-from latentvr.evaluation.benchmarks.predicted import by_task, joined, shares
+from latentvr.evaluation.benchmarks.predicted import complete, joined, part, shares, whole
 from latentvr.evaluation.benchmarks.source import BenchmarkSource, Item
-from latentvr.evaluation.measures import Measure, share
+from latentvr.evaluation.measures import Measure
 from latentvr.evaluation.metrics import Prediction
 
 
@@ -28,10 +28,10 @@ class Vstar(Benchmark):
         return BenchmarkSource([_item(row) for row in vstar.rows(path)], path)
 
     def measures(self, records: Sequence[Record], predictions: Sequence[Prediction]) -> list[Measure]:
-        """All questions pooled, then the two categories."""
+        """All questions pooled, then the two categories; each only where all its questions were answered."""
         pairs = joined(records, predictions)
-        whole = share(self.title, [pair.prediction for pair in pairs])
-        return [whole, *shares(by_task(pairs))]
+        made = whole(self.title, records, pairs) + shares(complete(records, pairs))
+        return made + part(records, pairs)
 
 
 def _item(row: vstar.VstarRow) -> Item:

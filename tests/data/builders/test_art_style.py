@@ -107,7 +107,7 @@ def test_a_damaged_painting_rejects_its_triple_alone(make, textures, tmp_path: P
     maker.damage(folder, "realism", 4, way)
     builder = ArtStyle(tmp_path, OFF, 0)
     made = [one for split in SPLITS for one in _made(builder, split).values()]
-    assert Counter(one.rule for one in made if isinstance(one, Rejection)) == {"unreadable": 1}
+    assert Counter(one.rule for one in made if isinstance(one, Rejection)) == {"unreadable_image": 1}
 
 
 def test_all_three_paintings_are_compared_with_blink(make, textures, paintings: Path, tmp_path: Path) -> None:

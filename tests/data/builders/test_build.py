@@ -192,6 +192,31 @@ def test_a_build_does_not_go_on_with_other_rules(make: Make, tmp_path: Path) -> 
         build(other, tmp_path / "out")
 
 
+def test_a_build_does_not_go_on_in_a_folder_that_has_changed(make: Make, tmp_path: Path) -> None:
+    """Other candidates are another order: kept answers would be given to other records' pictures."""
+    what = recipe("jigsaw", tmp_path / "root", make)
+
+    def stop(_split: str, done: int, _wanted: int | None) -> None:
+        if done == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        build(what, tmp_path / "out", told=stop)
+    pictures = sorted((tmp_path / "root" / "train2017").glob("0*.jpg"))
+    (tmp_path / "root" / "train2017" / "000000999999.jpg").write_bytes(pictures[0].read_bytes())
+    with pytest.raises(UserError, match="expected to go on with the same candidates, got others"):
+        build(what, tmp_path / "out")
+
+
+def test_a_split_without_candidates_is_no_build(make: Make, tmp_path: Path) -> None:
+    make("visual_cot").write(tmp_path / "root")
+    for table in (tmp_path / "root" / "metadata").iterdir():
+        table.write_text("")
+    builder = find("visual_cot")
+    with pytest.raises(RecordError, match="expected some records of visual_cot, got 0 from 0 candidates"):
+        build(Recipe(builder, tmp_path / "root", parse_rules(builder, []), 0), tmp_path / "out")
+
+
 def test_too_few_candidates_are_told_with_the_reasons(make: Make, tmp_path: Path) -> None:
     what = recipe("jigsaw", tmp_path / "root", make)
     many = Recipe(what.builder, what.root, parse_rules(what.builder, ["train=500"]), 3)
@@ -201,11 +226,17 @@ def test_too_few_candidates_are_told_with_the_reasons(make: Make, tmp_path: Path
 
 def test_images_can_be_linked(make: Make, tmp_path: Path) -> None:
     make("virl39k").write(tmp_path / "root")
+    for name in ("Processed-1.jpg", "Processed-2.jpg"):
+        # A link to a file: it is the file that has to be linked.
+        file = tmp_path / "root" / "images" / name
+        file.rename(tmp_path / "root" / f"stored-{name}")
+        file.symlink_to(f"../stored-{name}")
     builder = find("virl39k")
     linked = Recipe(builder, tmp_path / "root", parse_rules(builder, ["images=link"]), 0)
     build(linked, tmp_path / "out")
-    image = next((tmp_path / "out" / "images").rglob("*.jpg"))
-    assert image.stat().st_nlink > 1
+    images = list((tmp_path / "out" / "images").rglob("*.jpg"))
+    assert images
+    assert all(image.stat().st_nlink > 1 and not image.is_symlink() for image in images)
 
 
 def test_a_wrong_root_or_split_is_told(make: Make, tmp_path: Path) -> None:

@@ -42,7 +42,7 @@ def test_every_awkward_row_is_counted_under_its_rule(pixmo_count) -> None:
     assert listing.rejected == {"count": 3, "dead": 2, "label": 1, "repeated": 1}
     made = _made(builder, "train")
     rejections = Counter(one.rule for one in made.values() if isinstance(one, Rejection))
-    assert rejections == {"hash": 1, "unreadable": 2, "duplicate": 1}
+    assert rejections == {"hash": 1, "unreadable_image": 2, "duplicate": 1}
     assert len(rows["train"]) == sum(listing.rejected.values()) + len(made)
     assert {key.split("/")[0] for key, one in made.items() if one == Rejection("hash")} == {"e" * 64}
 
@@ -86,7 +86,7 @@ def test_test_pictures_are_in_no_other_split(pixmo_count) -> None:
     kept = _made(Counting(root, CountingRules(dedup="off"), 0), "train")
     assert Counter(one.rule for one in kept.values() if isinstance(one, Rejection)) == {
         "hash": 1,
-        "unreadable": 2,
+        "unreadable_image": 2,
     }
 
 
@@ -114,7 +114,7 @@ def test_a_link_out_of_the_folder_is_not_followed(make, textures, tmp_path: Path
     image.rename(tmp_path / "elsewhere.png")
     image.symlink_to(tmp_path / "elsewhere.png")
     made = _made(Counting(root, CountingRules(), 0), "train")
-    assert made[f"{image.stem}/cats"] == Rejection("unreadable")
+    assert made[f"{image.stem}/cats"] == Rejection("link_out_of_root")
 
 
 def test_sizes_and_tables(pixmo_count) -> None:
@@ -161,3 +161,23 @@ def test_a_missing_column_is_named(pixmo_count, tmp_path: Path) -> None:
     pq.write_table(table, tmp_path / "test-00000-of-00001.parquet")
     with pytest.raises(RecordError, match="expected columns label"):
         pixmo.rows(tmp_path, "test")
+
+
+def test_links_inside_the_folder_are_followed(make, textures, tmp_path: Path) -> None:
+    rows = make("pixmo").write(tmp_path, textures)
+    (tmp_path / "images").rename(tmp_path / "store")
+    (tmp_path / "images").symlink_to("store")
+    image = tmp_path / "store" / f"{rows['train'][3]['image_sha256']}.png"
+    image.rename(tmp_path / "other.png")
+    image.symlink_to("../other.png")
+    assert isinstance(_made(Counting(tmp_path, CountingRules(), 0), "train")[f"{image.stem}/cats"], Sample)
+
+
+@pytest.mark.parametrize("dedup", ["on", "off"])
+def test_a_folder_of_images_that_is_a_link_out_is_called_that(make, textures, tmp_path: Path, dedup) -> None:
+    root = tmp_path / "pixmo"
+    make("pixmo").write(root, textures)
+    (root / "images").rename(tmp_path / "disk")
+    (root / "images").symlink_to(tmp_path / "disk")
+    with pytest.raises(RecordError, match=r"got a link out of it, at .*images; fix: move the images into"):
+        Counting(root, CountingRules(dedup=dedup), 0).candidates("train")

@@ -171,7 +171,7 @@ def test_a_damaged_picture_and_crowded_keypoints_are_counted(make, tmp_path: Pat
     assert _made(_builder(tmp_path, nearest=500)) == [Rejection("crowded_keypoints")]
     for file in base.glob("images/*/*.jpg"):
         file.write_bytes(b"\xff\xd8\xff broken")
-    assert _made(_builder(tmp_path)) == [Rejection("unreadable")]
+    assert _made(_builder(tmp_path)) == [Rejection("unreadable_image")]
 
 
 @pytest.mark.parametrize("nested", [True, False])

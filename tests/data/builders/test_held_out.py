@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from latentvr.data.builders.held_out import held_out
+from latentvr.data.builders.held_out import connected, held_out
 
 
 @pytest.mark.parametrize(
@@ -22,3 +22,10 @@ def test_the_order_of_the_groups_does_not_matter() -> None:
     one = held_out(names, 0.3, np.random.default_rng(1))
     assert one == held_out(reversed(names), 0.3, np.random.default_rng(1))
     assert one != held_out(names, 0.3, np.random.default_rng(2))
+
+
+@pytest.mark.parametrize("turn", [1, -1])
+def test_things_with_a_common_part_are_one_group(turn: int) -> None:
+    parts = {"q1": ["a"], "q2": ["b"], "q3": ["b", "c"], "q4": ["d"], "q5": ["c", "a"], "q6": [], "q7": ["d"]}
+    groups = connected(dict(list(parts.items())[::turn]))
+    assert groups == {"q1": "q1", "q2": "q1", "q3": "q1", "q5": "q1", "q4": "q4", "q7": "q4", "q6": "q6"}

@@ -87,6 +87,41 @@ def test_wrong_boxes_overlap_by_a_fifth_to_a_half_and_stay_in_the_picture(sample
         assert overlap == pytest.approx(sample.meta["iou"], abs=1e-4)
 
 
+def _objects(cut: float, count: int) -> list[tuple[float, ...]]:
+    """Boxes like COCO's in a picture of 640 x 480, of which up to a share `cut` lies out of the frame."""
+    rng, found = np.random.default_rng(0), []
+    while len(found) < count:
+        area, shape = rng.uniform(0.15, 0.5) * 640 * 480, np.exp(rng.uniform(-0.7, 0.7))
+        size = np.minimum([np.sqrt(area * shape), np.sqrt(area / shape)], [640, 480])
+        corner = rng.uniform(-cut * size, [640, 480] - size + cut * size)
+        low, high = np.clip(corner, 0, [640, 480]), np.clip(corner + size, 0, [640, 480])
+        if 0.15 <= np.prod(high - low) / (640 * 480) <= 0.5:
+            found.append((*np.round(low, 2).tolist(), *np.round(high, 2).tolist()))
+    return found
+
+
+@pytest.mark.parametrize("cut", [0.0, 0.15, 0.35])
+def test_no_rule_that_is_blind_to_the_object_finds_the_right_box(tmp_path: Path, cut: float) -> None:
+    builder, rng = Localization(tmp_path, LocalizationRules(**OFF), 0), np.random.default_rng(1)
+    truths = _objects(cut, 500)
+    wrong = [builder._distractor(truth, (640, 480), rng) for truth in truths]
+    assert None not in wrong
+    both = np.stack([np.array(truths), np.array(wrong)])
+    touches = ((both[..., :2] <= 1) | (both[..., 2:] >= [639, 479])).any(-1)
+    # The miniature is of the kind that matters: photographs cut objects off.
+    assert cut == 0 or touches[0].mean() > 0.5
+    areas = np.prod(both[..., 2:] - both[..., :2], axis=-1)
+    larger, tied = areas[0] > areas[1], touches[0] == touches[1]
+    hits = {
+        "larger": larger,
+        "border": np.where(tied, 0.5, touches[0]),
+        "border, else larger": np.where(tied, larger, touches[0]),
+        "border, else smaller": np.where(tied, ~larger, touches[0]),
+        "free, else larger": np.where(tied, larger, touches[1]),
+    }
+    assert {name: hit.mean() for name, hit in hits.items() if not 0.35 < hit.mean() < 0.65} == {}
+
+
 def test_bounds_of_the_overlap_can_be_set(root: Path) -> None:
     made = _made(root, "train", min_iou=0.6, max_iou=0.7)
     assert all(0.6 <= one.meta["iou"] <= 0.7 for one in made.values() if isinstance(one, Sample))
@@ -110,8 +145,9 @@ def test_the_letter_of_the_answer_stands_for_the_right_box(root: Path, samples: 
         other = "B" if sample.answer == "A" else "A"
         outlines = {sample.answer: sample.meta["gt_box"], other: sample.meta["distractor_box"]}
         for letter, box in outlines.items():
-            # The other box and the letters may cover a part of a line.
-            assert (shown[_outline(box)] == colours[letter]).all(-1).mean() > 0.7
+            # Lines of both boxes at the frame lie over each other, and a letter may cover a part of one.
+            own = _outline(box) & ~_outline(outlines[other if letter == sample.answer else sample.answer])
+            assert (shown[own] == colours[letter]).all(-1).mean() > 0.7
         with Image.open(root / sample.meta["source"]) as image:
             untouched = (shown == np.asarray(image.convert("RGB"))).all(-1)
         assert untouched.mean() > 0.8

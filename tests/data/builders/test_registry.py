@@ -47,6 +47,8 @@ def test_a_value_of_the_user_is_not_said_to_be_the_papers() -> None:
         ("train=many", "a whole number as train"),
         ("train=-1", "in the range 0 to any"),
         ("train=1.5", "a whole number"),
+        ("min_distance=inf", "in the range"),
+        ("min_distance=nan", "in the range"),
     ],
 )
 def test_wrong_parameters_are_told(text: str, said: str) -> None:

@@ -145,6 +145,18 @@ def test_albedo_may_be_in_a_folder_of_its_own(make: Make, tmp_path: Path, depth:
         builder(tmp_path / "images", albedo=str(tmp_path / "none")).candidates("train")
 
 
+def test_a_damaged_image_is_a_rejection(make: Make, tmp_path: Path) -> None:
+    make("mid").write(tmp_path, scenes=("attic",))
+    file = tmp_path / "attic" / "dir_7_mip2.jpg"
+    file.write_bytes(file.read_bytes()[:300])
+    b = builder(tmp_path)
+    listed = [(s, c) for s in b.splits for c in b.candidates(s).candidates]
+    results = {c.key: b.make(split, c, b.draws(split, c.key)) for split, c in listed}
+    bad = {key: one for key, one in results.items() if isinstance(one, Rejection)}
+    assert bad == {"attic/dir_7": Rejection("unreadable_image")}
+    assert len(results) == 25
+
+
 def test_scenes_without_albedo_are_counted(make: Make, tmp_path: Path) -> None:
     make("mid").write(tmp_path, kind="none")
     assert builder(tmp_path).candidates("train").rejected == {"test_scene": 25, "no_albedo": 75}

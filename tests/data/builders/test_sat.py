@@ -11,7 +11,7 @@ import pyarrow
 import pytest
 from pyarrow.parquet import write_table
 
-from latentvr.data.builders.builder import Rejection, Sample
+from latentvr.data.builders.builder import Listing, Rejection, Sample
 from latentvr.data.builders.tasks.sat import Sat, SatRules
 from latentvr.data.record import Record
 from latentvr.data.sets import sat
@@ -177,3 +177,35 @@ def test_images_are_read_from_the_middle_of_large_row_groups(tmp_path: Path, row
         assert sat.picture_bytes(tmp_path / "SAT_train.parquet", number) == (f"{number}".encode(),)
     with pytest.raises(RecordError, match="expected row 51, got a shorter file"):
         sat.picture_bytes(tmp_path / "SAT_train.parquet", 51)
+
+
+@pytest.mark.parametrize("column", ["image_bytes", "images"])
+def test_images_of_a_large_row_group_are_copied_once(make: Make, tmp_path: Path, column: str) -> None:
+    # Rows tried in an order of the run's own would each be a pass over the row group.
+    class Eager(Sat):
+        large = 0
+
+    make("sat").write_parquet(tmp_path / "SAT_train.parquet", column, row_group=100)
+    whole = made(tmp_path)
+    for kind, rules in ((Eager, SatRules(train=3)), (Eager, SatRules()), (Sat, SatRules(train=3))):
+        b = kind(tmp_path, rules, 0)
+        for c in reversed(b.candidates("train").candidates):
+            assert b.make("train", c, b.draws("train", c.key)) == whole[c.key]
+        # What is read in the order of the file, or from small row groups, needs no copy.
+        assert len(b._copies) == (kind is Eager and rules.train == 3)
+
+
+@pytest.mark.parametrize("answers", ["left, right", 5, ["left", None], {"a": "left"}])
+def test_options_that_are_no_list_are_counted(tmp_path: Path, answers: object) -> None:
+    # A text is no list of its letters.
+    row = {"images": [b"x"], "question": "?", "answers": answers, "question_type": "", "correct_answer": "l"}
+    write_table(pyarrow.Table.from_pylist([row]), tmp_path / "SAT_train.parquet")
+    listing = Sat(tmp_path, SatRules(), 0).candidates("train")
+    assert listing == Listing([], {"choices_are_no_list": 1})
+
+
+def test_half_characters_are_counted(make: Make, tmp_path: Path) -> None:
+    make("sat").write_lines(tmp_path)
+    file = tmp_path / "spatial_reasoning" / "vigorl_sat2_train_RL.jsonl"
+    file.write_text(file.read_text().replace("Turned?", "Turned \\ud800?"))
+    assert Sat(tmp_path, SatRules(), 0).candidates("train").rejected["not_unicode"] == 1

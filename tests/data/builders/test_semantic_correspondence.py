@@ -158,6 +158,26 @@ def test_pictures_are_in_one_split_only(spair: Path) -> None:
     assert [len(used[split]) for split in used] == [4, 4]
 
 
+def test_a_photograph_of_two_categories_is_in_one_split_only(tmp_path: Path) -> None:
+    """PASCAL VOC has horses and their riders on one photograph, and its pairs are listed for both."""
+    for folder in ("Layout/large", "PairAnnotation/trn"):
+        (tmp_path / folder).mkdir(parents=True)
+    names = [f"2007_{k:06d}" for k in range(12)]
+    pairs = [(a, b, "horse") for a in names[:8] for b in names[:8] if a != b]
+    pairs += [(a, b, "person") for a in names[4:] for b in names[4:] if a != b]
+    lines = [f"{k:06d}-{a}-{b}:{category}" for k, (a, b, category) in enumerate(pairs, start=1)]
+    (tmp_path / "Layout/large/trn.txt").write_text("\n".join(lines))
+    (tmp_path / f"PairAnnotation/trn/{lines[0]}.json").write_text("{}")
+    for seed in range(5):
+        builder, used, seen = _builder(tmp_path, seed), {}, {}
+        for split in ("train", "validation"):
+            facts = [candidate.facts for candidate in builder.candidates(split).candidates]
+            used[split] = {name for one in facts for name in one["stem"].split("-")[1:]}
+            seen[split] = {one["category"] for one in facts}
+        assert not used["train"] & used["validation"]
+        assert seen == {"train": {"horse", "person"}, "validation": {"horse", "person"}}
+
+
 def test_pairs_alone_may_be_kept_apart(spair: Path) -> None:
     builder = _builder(spair, disjoint="pair")
     keys = [{c.key for c in builder.candidates(split).candidates} for split in ("train", "validation")]
@@ -183,7 +203,7 @@ def test_a_missing_layout_a_missing_picture_and_a_damaged_annotation(make, tmp_p
     (base / "JPEGImages/cat/2007_cat0.jpg").unlink()
     (base / "JPEGImages/cat/2007_cat1.jpg").write_bytes(b"\xff\xd8\xff broken")
     counts = Counter(one.rule for one in _all(tmp_path).values() if isinstance(one, Rejection))
-    assert sorted(counts) == ["missing_image", "unreadable"]
+    assert sorted(counts) == ["missing_image", "unreadable_image"]
     assert sum(counts.values()) == 10
     (base / "PairAnnotation/trn/000024-2007_dog3-2007_dog2:dog.json").write_text('{"src_kps": []}')
     with pytest.raises(

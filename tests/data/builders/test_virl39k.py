@@ -100,3 +100,59 @@ def test_a_missing_table_or_column_gives_a_sentence(tmp_path: Path) -> None:
 )
 def test_boxes_are_closed_by_the_brace_that_opens_them(text: str, found: list[str] | None) -> None:
     assert boxed(text) == found
+
+
+def rows_of(**changes: Any) -> list[dict[str, Any]]:
+    """Questions in pairs on the same image; "q7" links the images of two pairs."""
+    rows = [
+        {"question": "<image>?", "answer": "1", "category": "c", "source": "s", "qid": f"q{k}",
+         "image": [f"images/{k // 2}.jpg"], "PassRate_7BBase": 0.5, **changes}
+        for k in range(12)
+    ]  # fmt: skip
+    rows[7]["image"] = ["images/3.jpg", "images/4.jpg"]
+    return rows
+
+
+def test_an_image_is_in_one_split(tmp_path: Path) -> None:
+    write_table(pyarrow.Table.from_pylist(rows_of()), tmp_path / "39Krelease.parquet")
+    for seed in range(5):
+        b = Virl39k(tmp_path, Virl39kRules(validation_share=0.4), seed)
+        train, validation = (
+            {name for c in b.candidates(split).candidates for name in c.facts["images"]} for split in b.splits
+        )
+        assert train
+        assert validation
+        assert not train & validation
+        assert train | validation == {f"images/{k}.jpg" for k in range(6)}
+
+
+def test_nothing_is_listed_for_a_split_that_is_not_wanted(tmp_path: Path) -> None:
+    # There is no table that could be read.
+    assert Virl39k(tmp_path, Virl39kRules(), 0).candidates("validation").candidates == ()
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"question": 1}, "a text as question, got 1"),
+        ({"answer": 2}, "a text as answer, got 2"),
+        ({"PassRate_7BBase": "x"}, "a number as PassRate_7BBase, got 'x'"),
+        ({"image": [b"x"]}, "a qid and names of images, got "),
+        ({"image": [5]}, "a qid and names of images, got "),
+    ],
+)
+def test_columns_of_another_type_give_a_sentence(tmp_path: Path, changes: dict[str, Any], said: str) -> None:
+    rows = rows_of(**changes)
+    rows[7]["image"] = rows[0]["image"]
+    write_table(pyarrow.Table.from_pylist(rows), tmp_path / "39Krelease.parquet")
+    with pytest.raises(RecordError, match=f"expected {said}.* at 39Krelease.parquet row 1; fix: "):
+        made(tmp_path)
+
+
+def test_rates_that_are_no_numbers_are_left_out(tmp_path: Path) -> None:
+    rows = rows_of()
+    for k, value in enumerate([float("nan"), float("inf"), None]):
+        rows[k]["PassRate_7BBase"] = value
+    write_table(pyarrow.Table.from_pylist(rows), tmp_path / "39Krelease.parquet")
+    listed = Virl39k(tmp_path, Virl39kRules(), 0).candidates("train").candidates
+    assert [c.facts["meta"]["pass_rates"] for c in listed[:4]] == [{}, {}, {}, {"PassRate_7BBase": 0.5}]

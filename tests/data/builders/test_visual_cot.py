@@ -126,3 +126,54 @@ def test_what_is_missing_or_unknown_gives_a_sentence(make: Make, tmp_path: Path)
     (tmp_path / "set" / "metadata" / "vsr_cot_train.jsonl").unlink()
     with pytest.raises(RecordError, match=r"expected vsr_cot_train.jsonl in metadata, got none"):
         made(tmp_path / "set", datasets="gqa,vsr")
+
+
+def test_nested_folders_belong_to_their_data_set(make: Make, tmp_path: Path) -> None:
+    make("visual_cot").write_conversations(tmp_path)
+    file = tmp_path / "viscot_363k.json"
+    row = json.loads(file.read_text())[0]
+    name = "cot/cub/001.Albatross/wing.jpg"
+    file.write_text(json.dumps([{**row, "image": [name, f"{name}###[8, 6, 40, 30]"]}]))
+    (tmp_path / name).parent.mkdir(parents=True)
+    (tmp_path / row["image"][0]).rename(tmp_path / name)
+    (sample,) = made(tmp_path, datasets="cub").values()
+    assert (sample.task, sample.images) == ("Visual_CoT/cub", (tmp_path / name,))
+
+
+def test_links_out_of_the_folder_are_counted_and_those_inside_followed(make: Make, tmp_path: Path) -> None:
+    root = tmp_path / "set"
+    make("visual_cot").write(root)
+    (root / "cot" / "gqa").rename(root / "store")
+    (root / "cot" / "gqa").symlink_to(root / "store")
+    two = root / "store" / "two.jpg"
+    two.rename(root / "2.jpg")
+    two.symlink_to("../2.jpg")
+    assert isinstance(made(root, datasets="gqa")["gqa/two.jpg"], Sample)
+    (root / "cot" / "gqa").unlink()
+    (root / "store").rename(tmp_path / "disk")
+    (root / "cot" / "gqa").symlink_to(tmp_path / "disk")
+    rules = {outcome.rule for outcome in made(root, datasets="gqa").values()}
+    assert rules == {"link_out_of_root", "missing_image"}
+
+
+def test_nothing_is_listed_for_a_split_that_is_not_wanted(tmp_path: Path) -> None:
+    # There is no table that could be read.
+    assert builder(tmp_path).candidates("validation").candidates == ()
+
+
+def test_half_characters_are_counted(make: Make, tmp_path: Path) -> None:
+    make("visual_cot").write_conversations(tmp_path)
+    (tmp_path / "metadata").mkdir()
+    row = {
+        "question": "Q \ud800?",
+        "answer": "B",
+        "image": "x.jpg",
+        "bboxs": [[0, 0, 8, 6]],
+        "dataset": "gqa",
+    }
+    (tmp_path / "metadata" / "gqa_cot_train.jsonl").write_text(json.dumps(row) + "\n")
+    assert builder(tmp_path).candidates("train").rejected == {"not_unicode": 1}
+
+
+def test_the_instruction_is_not_called_the_papers() -> None:
+    assert VisualCotRules().written()["instruction"]["provenance"] == "not in the paper"

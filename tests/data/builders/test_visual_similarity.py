@@ -70,7 +70,7 @@ def test_every_awkward_row_is_counted_under_its_rule(triplets: Path) -> None:
     assert builder.candidates("validation").rejected == {}
     made = _made(builder, "train")
     rejected = {key: one.rule for key, one in made.items() if isinstance(one, Rejection)}
-    assert rejected == dict.fromkeys(("44", "45", "46"), "unreadable")
+    assert rejected == dict.fromkeys(("44", "45", "46"), "unreadable_image")
 
 
 def test_rows_of_the_test_are_in_no_split(triplets: Path) -> None:

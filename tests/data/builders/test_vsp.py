@@ -1,5 +1,6 @@
 """Plans of the test are the shortest ones over their maps, and images are found where they were unpacked."""
 
+import json
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -120,3 +121,34 @@ def test_a_way_round_holes_is_found_and_a_goal_behind_them_not() -> None:
     assert shortest_plan([[1, 2]]) == "R"
     assert shortest_plan([[2, -1, 1]]) is None
     assert shortest_plan([[1, -1, 2], [0, 0, 0]]) == "DRRU"
+
+
+def test_names_and_texts_that_cannot_be_written_are_counted(make: Make, tmp_path: Path) -> None:
+    make("vsp").draw([[1, 2], [0, 0]], tmp_path / "a.png")
+    row = {"text_input": "Go.", "text_output": r"\boxed{R}", "image_input": "a.png"}
+    rows = [
+        row,
+        {**row, "image_input": "x" * 5000},
+        {**row, "image_input": "x\ud800.png"},
+        {**row, "text_input": "Go \ud800."},
+        {**row, "text_output": "\udfff \\boxed{R}"},
+        {**row, "map_id": "\ud800", "map_desc": [[1, 2], [0, 0]]},
+    ]
+    (tmp_path / "train_direct.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert Vsp(tmp_path, VspRules(), 0).candidates("train").rejected == {"not_unicode": 3}
+    samples = made(tmp_path, "train")
+    assert isinstance(samples["train/000001"], Sample)
+    assert list(samples.values())[1:] == [Rejection("missing_image")] * 2
+
+
+def test_links_out_of_the_folder_are_counted_and_those_inside_followed(make: Make, tmp_path: Path) -> None:
+    root = tmp_path / "set"
+    root.mkdir()
+    make("vsp").write(root)
+    for name, target in (("31.png", tmp_path / "31.png"), ("32.png", root / "32.png")):
+        image = root / "imgs_test/level3/img" / name
+        image.rename(target)
+        image.symlink_to(target)
+    samples = made(root, "test")
+    assert samples["level3/31"] == Rejection("link_out_of_root")
+    assert isinstance(samples["level3/32"], Sample)

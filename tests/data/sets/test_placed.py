@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from latentvr.data.sets.placed import nowhere, placed
+from latentvr.data.sets.placed import is_link_out, nowhere, placed
 
 
 @pytest.fixture
@@ -30,6 +30,10 @@ def folder(tmp_path: Path) -> Path:
         ("level3/../level4/1.png", None),
         ("level3", None),
         ("a\0b.png", None),
+        # Names that file systems and encoders refuse.
+        ("x" * 5000, None),
+        ("x/" * 5000, None),
+        ("x\ud800.png", None),
         ("", None),
     ],
 )
@@ -37,11 +41,22 @@ def test_files_are_found_by_the_end_of_their_path(folder: Path, name: str, found
     assert placed(name, [folder]) == (None if found is None else folder / found)
 
 
-def test_links_out_of_the_folder_are_not_followed(folder: Path) -> None:
+def test_links_out_of_the_folder_are_told_from_those_inside(folder: Path) -> None:
     (folder / "link.png").symlink_to(folder.parent / "outside" / "3.png")
-    assert placed("link.png", [folder]) is None
     (folder / "inside.png").symlink_to(folder / "2.png")
-    assert placed("inside.png", [folder]) == folder / "inside.png"
+    (folder / "level3" / "beside.png").symlink_to("../2.png")
+    (folder / "gone.png").symlink_to(folder / "nothing.png")
+    (folder / "far").symlink_to(folder.parent / "outside")
+    found = placed("link.png", [folder])
+    assert found == folder / "link.png"
+    assert is_link_out(found, folder)
+    assert is_link_out(folder / "far" / "3.png", folder)
+    for name in ("inside.png", "level3/beside.png"):
+        assert placed(name, [folder]) == folder / name
+        assert not is_link_out(folder / name, folder)
+    assert placed("beside.png", [folder / "level3"]) == folder / "level3" / "beside.png"
+    assert placed("gone.png", [folder]) is None
+    assert not is_link_out(folder / "gone.png", folder)
 
 
 def test_the_first_folder_and_the_longest_end_win(folder: Path) -> None:
@@ -54,3 +69,8 @@ def test_a_missing_file_has_a_path_that_cannot_climb(folder: Path) -> None:
     path = nowhere("../outside/3.png", folder)
     assert path.resolve().is_relative_to(folder.resolve())
     assert not path.exists()
+
+
+@pytest.mark.parametrize("name", ["x" * 5000, "x/" * 5000, "a\0b", "x\ud800"])
+def test_a_missing_file_has_a_path_that_can_be_asked_for(folder: Path, name: str) -> None:
+    assert not nowhere(name, folder).is_file()

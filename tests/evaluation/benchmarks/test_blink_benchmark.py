@@ -11,6 +11,8 @@ import pytest
 
 from latentvr.data.sets import blink
 from latentvr.errors import ImageError, RecordError, UserError
+from latentvr.evaluation.benchmarks.blink import TASKS
+from latentvr.evaluation.benchmarks.predicted import PART
 from latentvr.evaluation.benchmarks.registry import find
 
 FIVE = ("Counting", "IQ_Test", "Jigsaw", "Relative_Reflectance", "Spatial_Relation")
@@ -131,16 +133,17 @@ def test_unknown_style_names_those_that_there_are():
 
 
 def test_micro_and_macro_of_five_sub_tasks(blink_folder, answered):
-    tasks = {**dict.fromkeys(FIVE, 1), "Counting": 4, "Art_Style": 5}
+    tasks = {**dict.fromkeys(TASKS, 1), "Counting": 4, "Art_Style": 5}
     records = BENCHMARK.load(blink_folder(tasks)).records
     wrong = [i for i, record in enumerate(records) if record.task == "Counting"][:3]
     made = {m.name: m for m in BENCHMARK.measures(records, answered(records, wrong))}
     assert made["Counting"].value == pytest.approx(25.0)
     assert (made["BLINK-5 (micro)"].correct, made["BLINK-5 (micro)"].total) == (5, 8)
     assert made["BLINK-5 (macro)"].value == pytest.approx((25 + 400) / 5)
-    assert (made["BLINK (micro)"].correct, made["BLINK (micro)"].total) == (10, 13)
-    assert made["BLINK (macro)"].value == pytest.approx((25 + 500) / 6)
-    assert "BLINK-3 (micro)" not in made
+    assert (made["BLINK (micro)"].correct, made["BLINK (micro)"].total) == (18, 21)
+    assert made["BLINK (macro)"].value == pytest.approx((25 + 1300) / 14)
+    assert made["BLINK-3 (micro)"].total == 3
+    assert PART not in made
 
 
 @pytest.mark.parametrize("missing", ["sub-task", "prediction"])
@@ -148,9 +151,11 @@ def test_selections_need_all_their_sub_tasks(blink_folder, answered, missing: st
     tasks = FIVE[1:] if missing == "sub-task" else FIVE
     records = BENCHMARK.load(blink_folder(dict.fromkeys(tasks, 2))).records
     predictions = answered(records)[: -1 if missing == "prediction" else None]
-    names = [measure.name for measure in BENCHMARK.measures(records, predictions)]
-    assert "BLINK (micro)" in names
-    assert "BLINK-5 (micro)" not in names
+    made = {measure.name: measure for measure in BENCHMARK.measures(records, predictions)}
+    # A folder with some sub-tasks is no BLINK; a sub-task of which an answer is missing has no figure either.
+    assert set(made) == {*FIVE[1:]} if missing == "sub-task" else {*FIVE[:-1], PART}
+    if missing == "prediction":
+        assert (made[PART].correct, made[PART].total) == (9, 9)
 
 
 def test_predictions_of_something_else_are_refused(blink_folder, answered):
@@ -161,3 +166,13 @@ def test_predictions_of_something_else_are_refused(blink_folder, answered):
             BENCHMARK.measures(records, wrong)
     with pytest.raises(UserError, match=r"'val_Jigsaw_2' of no record"):
         BENCHMARK.measures(records[:1], predictions)
+
+
+def test_more_choices_than_letters_give_a_sentence(blink_folder):
+    root = blink_folder({"Jigsaw": 1})
+    file = root / "Jigsaw" / "val-00000-of-00001.parquet"
+    table = pq.read_table(file)
+    place = table.column_names.index("choices")
+    pq.write_table(table.set_column(place, "choices", pa.array([[str(k) for k in range(27)]])), file)
+    with pytest.raises(RecordError, match=r"expected at most 26 choices, got 27, at .* row 1; fix: "):
+        BENCHMARK.load(root)

@@ -12,6 +12,7 @@ import pytest
 
 from latentvr.data.sets.lazy_tsv import LazyTsv
 from latentvr.errors import RecordError
+from latentvr.evaluation.benchmarks.predicted import PART
 from latentvr.evaluation.benchmarks.registry import find
 
 BENCHMARK = find("hrbench")
@@ -68,6 +69,20 @@ def test_figures_are_means_over_orders_of_options(tmp_path, hrbench_rows, answer
     }
 
 
+def test_means_need_all_orders_of_all_questions(tmp_path, hrbench_rows, answered):
+    """Breaks when a mean is made of orders of which one lacks a question."""
+    pq.write_table(pa.Table.from_pylist(hrbench_rows), tmp_path / "hr_bench_4k.parquet")
+    records = BENCHMARK.load(tmp_path).records
+    made = {m.name: m for m in BENCHMARK.measures(records, answered(records)[:3])}
+    assert set(made) == {"HR-Bench 4k single", PART}
+    assert (made[PART].correct, made[PART].total) == (3, 3)
+    made = {m.name: m for m in BENCHMARK.measures(records, answered(records, [0])[:1])}
+    assert [(m.name, m.correct, m.total) for m in made.values()] == [(PART, 0, 1)]
+    # Half of the categories is no average of a version.
+    half = BENCHMARK.measures(records[:2], answered(records)[:2])
+    assert [m.name for m in half] == ["HR-Bench 4k single"]
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -112,3 +127,12 @@ def test_broken_tables_are_refused(tmp_path, text):
     (tmp_path / "x.tsv").write_bytes(text.encode("latin-1"))
     with pytest.raises(RecordError, match=r"expected .*x.tsv.*; fix: "):
         list(LazyTsv(tmp_path / "x.tsv", "x.tsv").rows(["a"]))
+
+
+def test_rows_are_numbered_through_the_files_of_a_version(tmp_path, hrbench_rows):
+    for k in range(2):
+        file = tmp_path / f"hrbench_4k-{k:05d}-of-00002.parquet"
+        pq.write_table(pa.Table.from_pylist(hrbench_rows[2 * k : 2 * k + 2]), file)
+    source = BENCHMARK.load(tmp_path)
+    assert [record.id.rpartition("/")[2] for record in source.records] == ["0001", "0002", "0003", "0004"]
+    assert [record.answer for record in source.records] == ["B", "A", "B", "A"]

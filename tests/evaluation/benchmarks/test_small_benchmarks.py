@@ -14,6 +14,7 @@ import pytest
 from latentvr.data.sets import mmvp
 from latentvr.data.sets.options import parted
 from latentvr.errors import ImageError, RecordError
+from latentvr.evaluation.benchmarks.predicted import PART
 from latentvr.evaluation.benchmarks.registry import find
 from latentvr.evaluation.path import reaches_goal
 
@@ -58,6 +59,9 @@ def test_vstar(vstar_folder, seen, answered):
     )
     assert values(benchmark.measures(source.records, answered(source.records, [1]))) == {
         "V*Bench": (66.67, 2, 3), "direct_attributes": (50.0, 1, 2), "relative_position": (100.0, 1, 1),
+    }  # fmt: skip
+    assert values(benchmark.measures(source.records, answered(source.records)[1:])) == {
+        "relative_position": (100.0, 1, 1), PART: (100.0, 2, 2),
     }  # fmt: skip
 
 
@@ -122,6 +126,8 @@ def test_mmvp_has_four_figures(mmvp_folder, seen, answered):
         "MMVP single (original)": (75.0, 3, 4), "MMVP pair (original)": (50.0, 1, 2),
         "MMVP single (corrected)": (25.0, 1, 4), "MMVP pair (corrected)": (0.0, 0, 2),
     }  # fmt: skip
+    part = benchmark.measures(source.records, answered(source.records, [1])[:3])
+    assert values(part) == {PART: (66.67, 2, 3)}
 
 
 def test_mmvp_without_a_whole_pair_has_no_pair_figure(mmvp_folder, answered):
@@ -176,7 +182,9 @@ def test_robospatial(robospatial_folder, seen, answered):
     made = values(benchmark.measures(records, answered(records, [1])))
     assert made["configuration + compatibility"] == (66.67, 2, 3)
     assert made["context"][2] == 1
-    assert "configuration + compatibility" not in values(benchmark.measures(records, answered(records)[1:]))
+    assert values(benchmark.measures(records, answered(records)[1:])) == {
+        "compatibility": (100.0, 1, 1), "context": (100.0, 1, 1), PART: (100.0, 3, 3),
+    }  # fmt: skip
 
 
 SAT_PROBLEM = (
@@ -222,6 +230,8 @@ def test_sat_parquet_is_asked_as_in_its_paper(tmp_path: Path, robospatial_folder
     assert [seen(images[0][0], 10), seen(images[0][1], 11), seen(images[1][0], 11)] == [True] * 3
     made = values(benchmark.measures(source.records, answered(source.records, [0])))
     assert made == {"SAT": (50.0, 1, 2), "SAT action": (0.0, 0, 1), "SAT depth": (100.0, 1, 1)}
+    part = values(benchmark.measures(source.records, answered(source.records)[:1]))
+    assert part == {"SAT action": (100.0, 1, 1), PART: (100.0, 1, 1)}
 
 
 def test_vsp(tmp_path: Path, vstar_folder, seen, answered):
@@ -246,14 +256,20 @@ def test_vsp(tmp_path: Path, vstar_folder, seen, answered):
     assert benchmark.style("native").rule_of(source.records[0]) == "boxed_plan"
     made = values(benchmark.measures(source.records, answered(source.records, [1])))
     assert made == {"VSP": (50.0, 1, 2), "VSP level 3": (100.0, 1, 1), "VSP level 4": (0.0, 0, 1)}
+    part = values(benchmark.measures(source.records, answered(source.records)[1:]))
+    assert part == {"VSP level 4": (100.0, 1, 1), PART: (100.0, 1, 1)}
 
 
-def test_pixmo_counts_what_is_lost(pixmo_folder, seen):
+def test_pixmo_counts_what_is_lost(pixmo_folder, seen, answered):
     benchmark = find("pixmo_count")
     source = benchmark.load(pixmo_folder)
     assert [record.answer for record in source.records] == ["3", "12"]
     assert [record.id for record in source.records] == ["pixmo_count/0001", "pixmo_count/0004"]
     assert source.notes == {"rows": 4, "dead": 1, "changed": 1}
+    made = [answered(source.records, [1])[:count] for count in (2, 1)]
+    assert [values(benchmark.measures(source.records, each)) for each in made] == [
+        {"PixMo-Count": (50.0, 1, 2)}, {PART: (100.0, 1, 1)},
+    ]  # fmt: skip
     assert source.records[1].prompt == "How many {label} are there in the image?"
     assert seen(source.images(source.records[1])[0], 3)
     assert benchmark.style("lmms_eval").prompt(source.records[0]) == (

@@ -9,20 +9,15 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
-from latentvr.data.builders.against_blink import against_blink
-from latentvr.data.builders.builder import Builder, Candidate, Generator, Listing, Rejection, Sample
-from latentvr.data.builders.duplicates import DuplicateRules, Duplicates
+from latentvr.data.builders.builder import Candidate, Generator, Listing
+from latentvr.data.builders.duplicates import DuplicateRules
 from latentvr.data.builders.held_out import held_out
-from latentvr.data.builders.pictures import open_file
-from latentvr.data.builders.prompts import options, prompt, question
+from latentvr.data.builders.one_of_two import OneOfTwo
 from latentvr.data.builders.rules import rule
-from latentvr.data.images import FORMATS
 from latentvr.data.readers.fields import wrong
 from latentvr.data.sets import artbench
-from latentvr.errors import ImageError
 
 
 @dataclass(frozen=True)
@@ -43,7 +38,7 @@ class _Triple:
     other: artbench.ArtbenchRow
 
 
-class ArtStyle(Builder):
+class ArtStyle(OneOfTwo):
     """A reference painting, one of its style and one of another."""
 
     name = "art_style"
@@ -52,11 +47,12 @@ class ArtStyle(Builder):
     licence = "fair use; not to be passed on"
     rules_type = ArtStyleRules
     splits = ("train", "validation")
+    others = ("same", "other")
     rules: ArtStyleRules
 
     def candidates(self, split: str) -> Listing:
         """List the split's triples; each style has an equal share as the reference's."""
-        _ = self._duplicates
+        _ = self.duplicates
         found = artbench.rows(self.root, "train")
         triples = _triples(found, self.draws("triples"))
         by_style = defaultdict(list)
@@ -70,39 +66,9 @@ class ArtStyle(Builder):
         left = len(found) - 3 * len(triples)
         return Listing(wanted, {"left over": left} if left else {})
 
-    def make(self, split: str, candidate: Candidate, rng: Generator) -> Sample | Rejection:  # noqa: ARG002
-        """Show the reference, then the two others in a drawn order."""
-        facts = candidate.facts
-        order = ["same", "other"] if rng.random() < 0.5 else ["other", "same"]
-        paths = [self.root / facts[part] for part in ("reference", *order)]
-        try:
-            pictures = [open_file(path, self.root, FORMATS, upright=True) for path in paths]
-        except ImageError:
-            return Rejection("unreadable")
-        if self._duplicates is not None and (duplicate := self._duplicates.rejection(pictures)):
-            return duplicate
-        return Sample(
-            prompt=prompt(self.task),
-            question=question(self.task),
-            choices=options(self.task),
-            answer="AB"[order.index("same")],
-            answer_type="mcq",
-            images=tuple(paths),
-            inputs=tuple(paths),
-            meta={"source": facts["reference"], **facts},
-        )
-
-    def size(self, split: str) -> int | None:
-        """How many records the split shall have."""
-        return self.rules.train if split == "train" else self.rules.validation
-
-    def notes(self) -> Mapping[str, Any]:
-        """What was compared for duplicates."""
-        return {"duplicates": self._duplicates.notes() if self._duplicates else "not looked for"}
-
-    @cached_property
-    def _duplicates(self) -> Duplicates | None:
-        return against_blink(self.rules, self.task, self.name)
+    def right(self, facts: Mapping[str, Any]) -> str:  # noqa: ARG002
+        """The painting of the reference's style."""
+        return "same"
 
     def _candidate(self, triple: _Triple) -> Candidate:
         parts = {"reference": triple.reference, "same": triple.same, "other": triple.other}

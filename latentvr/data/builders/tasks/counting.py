@@ -21,6 +21,7 @@ from latentvr.data.builders.prompts import prompt
 from latentvr.data.builders.rules import rule
 from latentvr.data.images import MAX_BYTES, decode_image, resolve_image
 from latentvr.data.sets import pixmo
+from latentvr.data.sets.placed import is_link_out
 from latentvr.errors import ImageError, UserError
 
 
@@ -90,12 +91,6 @@ class Counting(Builder):
             meta={"source": facts["image"], **{name: facts[name] for name in ("sha256", "label", "url")}},
         )
 
-    def size(self, split: str) -> int | None:
-        """How many records the split shall have."""
-        return {"train": self.rules.train, "validation": self.rules.validation, "test": self.rules.test}[
-            split
-        ]
-
     def tables(self) -> Iterable[Path]:
         """The parquet files of all splits: the test's are read for its pictures."""
         return [file for split in self.splits for file in pixmo.tables(self.root, split)]
@@ -116,6 +111,8 @@ class Counting(Builder):
 
     def _opened(self, name: str, digest: str) -> tuple[bytes, Image.Image] | Rejection:
         """Bytes and picture of a file; a link may have come to lead to another picture."""
+        if is_link_out(self.root / name, self.root):
+            return Rejection("link_out_of_root")
         try:
             with resolve_image(name, self.root, self.name).open("rb") as stream:
                 data = stream.read(MAX_BYTES + 1)
@@ -123,7 +120,7 @@ class Counting(Builder):
                 return Rejection("hash")
             return data, decode_image(data, name)
         except (ImageError, OSError):
-            return Rejection("unreadable")
+            return Rejection("unreadable_image")
 
     @cached_property
     def _duplicates(self) -> Duplicates | None:

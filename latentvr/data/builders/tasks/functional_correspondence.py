@@ -103,12 +103,6 @@ class FunctionalCorrespondence(Builder):
         matched = Matched((pictures[0], pictures[1]), files, left[chosen[0]], placed[0], placed[1:], meta)
         return asked(TASK, self._wording.asking(facts["action"]), matched, self.rules, rng)
 
-    def size(self, split: str) -> int | None:
-        """Give the parameter of the split's name."""
-        return {"train": self.rules.train, "validation": self.rules.validation, "test": self.rules.test}[
-            split
-        ]
-
     def tables(self) -> Iterable[Path]:
         """Give the table of labels."""
         return [labels_file(self.root)]

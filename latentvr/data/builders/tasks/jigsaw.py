@@ -113,10 +113,6 @@ class Jigsaw(Builder):
             },
         )
 
-    def size(self, split: str) -> int | None:
-        """How many records the split shall have."""
-        return self.rules.train if split == "train" else self.rules.validation
-
     def _canvas(self, picture: tuple[int, int], rng: Generator) -> Rect:
         """Draw an even height, then a place; all heights and all places are alike likely."""
         width, height = self.rules.width, 2 * int(rng.integers(self._halves[0], self._halves[1] + 1))

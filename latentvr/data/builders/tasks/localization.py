@@ -39,10 +39,15 @@ class LocalizationRules(DuplicateRules):
     min_fill: float = rule(0.6, "paper", "smallest area of the mask as a share of the box", 0, 1)
     min_iou: float = rule(0.2, "paper", "smallest overlap (IoU) of the wrong box with the right one", 0, 1)
     max_iou: float = rule(0.5, "paper", "largest overlap (IoU) of the wrong box with the right one", 0, 1)
+    # Lower than elsewhere: boxes are drawn on BLINK's pictures (figures in `duplicates`).
+    min_ssim: float = rule(
+        0.85, "not in the paper", "smallest SSIM of a duplicate; low, as BLINK's pictures bear boxes", -1, 1
+    )
     jitter: float = rule(
         0.6,
         "not in the paper",
-        "largest shift of a corner, as a share of the box's width or height",
+        "largest shift of a side, as a share of the box's width or height; the box is cut off at the frame, "
+        "touches the same sides of it as the right box, and is larger or smaller than that by a coin",
         0.01,
         10,
     )
@@ -125,10 +130,6 @@ class Localization(Builder):
             return Rejection("no_distractor")
         return self._sample(picture, file, facts, (truth, wrong), int(rng.integers(2)))
 
-    def size(self, split: str) -> int | None:
-        """How many records the split shall have."""
-        return self.rules.train if split == "train" else self.rules.validation
-
     def tables(self) -> Iterable[Path]:
         """The annotations of the splits that are on the disk."""
         files = (coco.table_path(self.root, split) for split in self.splits)
@@ -164,17 +165,31 @@ class Localization(Builder):
         return [Candidate(f"{Path(file).stem}-{group[k].id}", asdict(group[k])) for k in sorted(order)]
 
     def _distractor(self, truth: Rect, picture: tuple[int, int], rng: Generator) -> Rect | None:
-        """Shift each side until the box overlaps the truth as much as it shall and lies in the picture."""
+        """Shift the corners until the box, cut off at the frame, overlaps the truth as much as it shall.
+
+        The picture alone must not tell the wrong box. Both boxes touch the same sides of the frame, and a
+        coin says which one is larger; where no draw obeys it, as with a box that reaches over most of the
+        picture, the first that fits otherwise is taken.
+        """
+        larger, spare = bool(rng.integers(2)), None
         width, height = truth[2] - truth[0], truth[3] - truth[1]
         reach = self.rules.jitter * np.array([width, height, width, height])
-        for _ in range(self.rules.tries):
-            moved = np.array(truth) + reach * rng.uniform(-1, 1, 4)
+        at_frame = _at_frame(truth, picture)
+        for shift in reach * rng.uniform(-1, 1, (self.rules.tries, 4)):
             # Rounded before it is judged: the record says what was judged.
-            x0, y0, x1, y1 = (round(float(value), 2) for value in moved)
-            inside = 0 <= x0 < x1 <= picture[0] and 0 <= y0 < y1 <= picture[1]
-            if inside and self.rules.min_iou <= _iou(truth, (x0, y0, x1, y1)) <= self.rules.max_iou:
+            box = _cut_off(np.array(truth) + shift, picture)
+            if not (box[0] < box[2] and box[1] < box[3]) or _at_frame(box, picture) != at_frame:
+                continue
+            # Where both touch the frame, not even a part of a pixel is between them.
+            x0, y0, x1, y1 = (
+                own if touching else new for own, new, touching in zip(truth, box, at_frame, strict=True)
+            )
+            if not self.rules.min_iou <= _iou(truth, (x0, y0, x1, y1)) <= self.rules.max_iou:
+                continue
+            if ((x1 - x0) * (y1 - y0) > width * height) == larger:
                 return x0, y0, x1, y1
-        return None
+            spare = spare or (x0, y0, x1, y1)
+        return spare
 
     def _sample(
         self, picture: Image.Image, file: Path, facts: Mapping[str, Any], pair: tuple[Rect, Rect], letter: int
@@ -213,6 +228,11 @@ def _cut_off(box: Iterable[float], picture: tuple[int, int]) -> Rect:
     """The part of a box that lies in the picture."""
     x0, y0, x1, y1 = (round(float(value), 2) for value in box)
     return max(x0, 0.0), max(y0, 0.0), min(x1, float(picture[0])), min(y1, float(picture[1]))
+
+
+def _at_frame(box: Rect, picture: tuple[int, int]) -> tuple[bool, bool, bool, bool]:
+    """Which sides of a box are those of the picture, to a pixel."""
+    return box[0] <= 1, box[1] <= 1, box[2] >= picture[0] - 1, box[3] >= picture[1] - 1
 
 
 def _iou(one: Rect, other: Rect) -> float:

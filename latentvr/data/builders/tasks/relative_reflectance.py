@@ -20,6 +20,7 @@ from latentvr.data.builders.pictures import open_file
 from latentvr.data.builders.prompts import options, prompt, question
 from latentvr.data.builders.rules import Rules, rule
 from latentvr.data.sets import mid
+from latentvr.errors import ImageError
 
 NO_PAPER: Final = "not in the paper"
 # Sides of image and albedo may be rounded apart by a pixel or two where one is the other made smaller.
@@ -88,10 +89,6 @@ class RelativeReflectance(Builder):
     splits = ("train", "validation")
     rules: RelativeReflectanceRules
 
-    def size(self, split: str) -> int | None:
-        """How many records the split shall have."""
-        return self.rules.train if split == "train" else self.rules.validation
-
     def shares(self, split: str) -> Mapping[str, float]:  # noqa: ARG002
         """Share of records whose points are about the same."""
         return {"same": self.rules.same, "different": 1 - self.rules.same}
@@ -125,7 +122,10 @@ class RelativeReflectance(Builder):
     def make(self, split: str, candidate: Candidate, rng: Generator) -> Sample | Rejection:  # noqa: ARG002
         """Choose two points with the wanted answer and draw circles round them."""
         files = Path(candidate.facts["image"]), Path(candidate.facts["albedo"])
-        image = open_file(files[0], self.root)
+        try:
+            image = open_file(files[0], self.root)
+        except ImageError:
+            return Rejection("unreadable_image")
         brightness = luminance(read_albedo(files[1], self._albedo_root()))
         scale = brightness.shape[1] / image.width, brightness.shape[0] / image.height
         if abs(scale[0] / scale[1] - 1) > _ASPECT:

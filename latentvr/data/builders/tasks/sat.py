@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from latentvr.data.builders.builder import Builder, Candidate, Generator, Listing, Rejection, Sample
 from latentvr.data.builders.rules import Rules, rule
 from latentvr.data.builders.stored import undecodable, unreadable
+from latentvr.data.builders.taken_out import LARGE, TakenOut
 from latentvr.data.prompt import build_prompt, letters
 from latentvr.data.readers.fields import MARK
 from latentvr.data.readers.validation import MAX_CHOICES
 from latentvr.data.sets import sat
+from latentvr.data.sets.writable import is_writable
 from latentvr.errors import UserError
 
 NO_PAPER: Final = "not in the paper"
@@ -73,15 +75,14 @@ class Sat(Builder):
     rules_type = SatRules
     splits = ("train", "validation")
     rules: SatRules
+    #: Bytes of images in a row group of parquet from which on they are copied first, in each process.
+    large: ClassVar[int] = LARGE
 
     def __init__(self, root: Path, rules: SatRules, seed: int) -> None:
         super().__init__(root, rules, seed)
         self._repaired: dict[str, int] = {}
         self._read: set[Path] = set()
-
-    def size(self, split: str) -> int | None:
-        """How many records the split shall have."""
-        return self.rules.train if split == "train" else self.rules.validation
+        self._copies: dict[Path, TakenOut] = {}
 
     def tables(self) -> Iterable[Path]:
         """The files that were listed."""
@@ -109,7 +110,7 @@ class Sat(Builder):
         facts, file = candidate.facts, self._file(split)
         images: tuple[Path | bytes, ...] = tuple(Path(name) for name in facts["images"])
         if file.suffix == ".parquet":
-            images = sat.picture_bytes(file, facts["number"])
+            images = self._stored(file, split, facts["number"])
         if not images:
             return Rejection("no_image")
         for image in images:
@@ -128,6 +129,16 @@ class Sat(Builder):
     def notes(self) -> Mapping[str, Any]:
         """Say which files were read, and in how many texts image marks were taken out."""
         return {"tables": [path.name for path in sorted(self._read)], "marks taken out": self._repaired}
+
+    def _stored(self, file: Path, split: str, number: int) -> tuple[bytes, ...]:
+        """Images of a row of parquet."""
+        # Without a size the rows are tried in the order of the file.
+        if file not in self._copies and self.size(split) is not None and sat.largest_group(file) > self.large:
+            self._copies[file] = TakenOut(sat.pictures(file))
+        copy = self._copies.get(file)
+        if copy is None or number > len(copy):
+            return sat.picture_bytes(file, number)
+        return copy.row(number - 1)
 
     def _file(self, split: str) -> Path:
         form = "" if self.rules.form == "auto" else self.rules.form
@@ -150,6 +161,10 @@ class Sat(Builder):
         """The rule that rejects a row; "" if none does."""
         folded = [choice.casefold() for choice in row.choices]
         problems = {
+            "choices_are_no_list": not row.listed,
+            "not_unicode": not is_writable(
+                row.id, row.question, row.choices, row.answer, row.kind, row.problem
+            ),
             "no_question": not row.question,
             "no_choices": not 2 <= len(row.choices) <= MAX_CHOICES or "" in folded,
             "choice_twice": len(set(folded)) < len(folded),

@@ -32,10 +32,14 @@ class SemanticCorrespondenceRules(DuplicateRules, MarkRules):
     disjoint: str = rule(
         "image",
         "not in the paper",
-        "what train and validation do not share: pictures, or pairs alone",
+        "what train and validation do not share: pictures, in whatever category, or pairs alone",
         one_of=("image", "pair"),
     )
     held_out: float = rule(0.2, "not in the paper", "share kept for validation", low=0.01, high=0.99)
+    # Lower than elsewhere: circles are drawn on BLINK's pictures (figures in `duplicates`).
+    min_ssim: float = rule(
+        0.9, "not in the paper", "smallest SSIM of a duplicate; low, as BLINK's pictures bear circles", -1, 1
+    )
     nearest: int = rule(
         60, "not in the paper", "distance of the four points from each other, in pixels", low=0
     )
@@ -95,10 +99,6 @@ class SemanticCorrespondence(Builder):
         matched = Matched((pictures[0], pictures[1]), files, reference, placed[0], placed[1:], meta)
         return asked(self.task, prompt(self.task), matched, self.rules, rng)
 
-    def size(self, split: str) -> int | None:
-        """Give the parameter of the split's name."""
-        return {"train": self.rules.train, "validation": self.rules.validation}[split]
-
     def tables(self) -> Iterable[Path]:
         """Give the list of pairs."""
         return [spair.layout_file(self.root, _PART, self.rules.layout)]
@@ -115,14 +115,17 @@ class SemanticCorrespondence(Builder):
             kept |= held_out((name.stem for name in names), share, self.draws("held out"))
             yield from ((name, "validation" if name.stem in kept else "train") for name in names)
             return
-        # By category, so that validation has pairs of each.
+        # By category, so that validation has pairs of each; a photograph that shows things of two
+        # categories is dealt once, with the first of them.
+        dealt = set[str]()
         for category in sorted({name.category for name in names}):
             own = [name for name in names if name.category == category]
-            pictures = {picture for name in own for picture in (name.source, name.target)}
-            kept = set(held_out(pictures, share, self.draws("held out", category)))
-            for name in own:
-                back = (name.source in kept) + (name.target in kept)
-                yield name, ("train", "both", "validation")[back]
+            pictures = {picture for name in own for picture in (name.source, name.target)} - dealt
+            kept |= held_out(pictures, share, self.draws("held out", category))
+            dealt |= pictures
+        for name in names:
+            back = (name.source in kept) + (name.target in kept)
+            yield name, ("train", "both", "validation")[back]
 
     def _chosen(self, pair: spair.Pair, rng: Generator) -> list[int] | Rejection:
         """Four keypoints at random, the one that is asked for first."""

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from latentvr.data.builders.boxed import boxed
 from latentvr.data.builders.builder import Builder, Candidate, Generator, Listing, Rejection, Sample
-from latentvr.data.builders.held_out import held_out
+from latentvr.data.builders.held_out import connected, held_out
 from latentvr.data.builders.rules import Rules, rule
 from latentvr.data.builders.stored import unreadable
 from latentvr.data.readers.fields import MARK
@@ -34,7 +34,7 @@ class Virl39kRules(Rules):
     Attributes:
         train: records for training.
         validation: records for validation.
-        validation_share: share of the questions that go to validation.
+        validation_share: share of the groups of questions that go to validation.
         marks: what becomes of image marks.
         words: what becomes of answers in words.
         images: whether images are copied.
@@ -43,7 +43,11 @@ class Virl39kRules(Rules):
     train: int | None = rule(None, "paper", "records for training; all of the set")
     validation: int | None = rule(None, NO_PAPER, "records for validation, of those held out")
     validation_share: float = rule(
-        0.0, NO_PAPER, "share of the questions that go to validation", low=0.0, high=0.5
+        0.0,
+        NO_PAPER,
+        "share of the questions that go to validation, by groups of questions with images in common",
+        low=0.0,
+        high=0.5,
     )
     marks: str = rule(
         "drop",
@@ -71,24 +75,21 @@ class Virl39k(Builder):
     splits = ("train", "validation")
     rules: Virl39kRules
 
-    def size(self, split: str) -> int | None:
-        """How many records the split shall have; none are held out unless it is asked for."""
-        if split == "validation":
-            return self.rules.validation if self.rules.validation_share else 0
-        return self.rules.train
-
     def tables(self) -> Iterable[Path]:
         """The table of questions."""
         return (virl39k.table(self.root),)
 
     def candidates(self, split: str) -> Listing:
         """List the questions whose answer can be taken out of its box."""
+        if split == "validation" and not self.rules.validation_share:
+            return Listing(())
         rows = list(virl39k.rows(self.root))
-        kept = held_out((row.qid for row in rows), self.rules.validation_share, self.draws("held out"))
+        groups = connected({row.qid: row.images for row in rows})
+        kept = held_out(groups.values(), self.rules.validation_share, self.draws("held out"))
         listed: list[Candidate] = []
         rejected: dict[str, int] = {}
         for row in rows:
-            if (row.qid in kept) != (split == "validation"):
+            if (groups[row.qid] in kept) != (split == "validation"):
                 continue
             facts = self._facts(row)
             if isinstance(facts, str):

@@ -34,9 +34,12 @@ class VisualCorrespondenceRules(MarkRules):
         60, "not in the paper", "distance of the four points from each other, in pixels", low=1
     )
     farthest: int = rule(
-        250, "not in the paper", "largest distance of a wrong point from the right one", low=1
+        250,
+        "not in the paper",
+        "largest distance of the four points from each other, in pixels: diameter of a disk round them",
+        low=1,
     )
-    tries: int = rule(200, "not in the paper", "draws of a point before it is given up", low=1)
+    tries: int = rule(1000, "not in the paper", "draws of points before they are given up", low=1)
 
 
 class VisualCorrespondence(Builder):
@@ -76,7 +79,7 @@ class VisualCorrespondence(Builder):
         return Listing(listed, {"singular": singular} if singular else {})
 
     def make(self, split: str, candidate: Candidate, rng: Generator) -> Sample | Rejection:
-        """Draw the pair's points up to the candidate's, project the last, and draw three others round it."""
+        """Draw the pair's points up to the candidate's, project the last, and draw three others near it."""
         facts = candidate.facts
         files = self.root / facts["first"], self.root / facts["second"]
         pictures = opened(files, self.root)
@@ -100,12 +103,6 @@ class VisualCorrespondence(Builder):
         meta = {"source": facts["first"], "target": facts["second"], "homography": facts["homography"]}
         matched = Matched((first, second), files, points[-1], truth, others, meta)
         return asked(self.task, prompt(self.task), matched, self.rules, rng)
-
-    def size(self, split: str) -> int | None:
-        """Give the parameter of the split's name."""
-        return {"train": self.rules.train, "validation": self.rules.validation, "test": self.rules.test}[
-            split
-        ]
 
     def tables(self) -> Iterable[Path]:
         """Give the files of all homographies."""
@@ -147,17 +144,22 @@ class VisualCorrespondence(Builder):
         return None
 
     def _others(self, truth: Point, size: tuple[int, int], rng: Generator) -> list[Point] | None:
-        """Draw three points far from the truth, but not too far, and from each other."""
-        found: list[Point] = []
-        for _ in range(3 * self.rules.tries):
-            point = _drawn(size, self.rules.margin, rng)
-            if point is None or _distance(point, truth) > self.rules.farthest:
-                continue
-            if all(_distance(point, other) >= self.rules.nearest for other in (truth, *found)):
-                found.append(point)
-            if len(found) == 3:
-                return found
-        return None
+        """Draw three points that with the truth are four of a kind: nothing in their places tells it.
+
+        Were they drawn round the truth, it would be the middle one. So all four lie in a disk whose centre
+        is drawn round the truth, and a set that is not wholly allowed is drawn anew with its centre.
+        """
+        radius, margin = self.rules.farthest / 2, self.rules.margin
+        centres = np.array(truth) + _in_disk((self.rules.tries, 1), radius, rng)
+        others = centres + _in_disk((self.rules.tries, 3), radius, rng)
+        inner = (others >= margin) & (others <= np.array(size) - 1 - margin)
+        four = np.concatenate([np.broadcast_to(truth, (len(others), 1, 2)), others], axis=1)
+        apart = [
+            np.linalg.norm(four[:, i] - four[:, j], axis=-1) >= self.rules.nearest
+            for i, j in combinations(range(4), 2)
+        ]
+        found = np.flatnonzero(inner.all(axis=(1, 2)) & np.all(apart, axis=0))
+        return [(float(x), float(y)) for x, y in others[found[0]]] if len(found) else None
 
     def _relative(self, file: Path) -> str:
         return file.relative_to(self.root).as_posix()
@@ -192,11 +194,20 @@ def _usable(scene: Scene) -> list[bool]:
 
 
 def _drawn(size: tuple[int, int], margin: int, stream: Generator) -> Point | None:
-    """Draw the centre of a pixel at least `margin` from the border, or None in too small a picture."""
+    """Draw a point at least `margin` from the border, or None in too small a picture.
+
+    Not the centre of a pixel: a projected point is none either, and its soft circle would look otherwise.
+    """
     if min(size) <= 2 * margin:
         return None
-    x, y = (int(stream.integers(margin, side - margin)) for side in size)
-    return float(x), float(y)
+    x, y = (float(stream.uniform(margin, side - 1 - margin)) for side in size)
+    return x, y
+
+
+def _in_disk(shape: tuple[int, int], radius: float, rng: Generator) -> np.ndarray:
+    """Draw offsets (*shape, 2), uniform in a disk."""
+    far, angle = radius * np.sqrt(rng.uniform(size=shape)), rng.uniform(0, 2 * np.pi, shape)
+    return np.stack([far * np.cos(angle), far * np.sin(angle)], axis=-1)
 
 
 def _distance(one: Point, other: Point) -> float:

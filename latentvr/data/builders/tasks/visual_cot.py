@@ -13,6 +13,7 @@ from latentvr.data.builders.rules import Rules, rule
 from latentvr.data.builders.stored import stored_size, unreadable
 from latentvr.data.record import Box
 from latentvr.data.sets import visual_cot
+from latentvr.data.sets.writable import is_writable
 from latentvr.errors import UserError
 
 NO_PAPER: Final = "not in the paper"
@@ -55,8 +56,8 @@ class VisualCotRules(Rules):
     )
     instruction: str = rule(
         "Provide a short and direct response.",
-        "paper",
-        "line behind the question; wording of the published rows",
+        NO_PAPER,
+        "line behind the question; wording of the rows that the authors of arXiv 2509.24251 have published",
     )
     images: str = rule("copy", NO_PAPER, "copy the images, or make hard links", one_of=("copy", "link"))
 
@@ -76,12 +77,6 @@ class VisualCot(Builder):
         super().__init__(root, rules, seed)
         self._clipped: dict[str, int] = {}
 
-    def size(self, split: str) -> int | None:
-        """How many records the split shall have; none are held out unless it is asked for."""
-        if split == "validation":
-            return self.rules.validation if self.rules.validation_share else 0
-        return self.rules.train
-
     def tables(self) -> Iterable[Path]:
         """The files of questions."""
         form = "" if self.rules.form == "auto" else self.rules.form
@@ -89,6 +84,8 @@ class VisualCot(Builder):
 
     def candidates(self, split: str) -> Listing:
         """List the questions whose boxes have the right form."""
+        if split == "validation" and not self.rules.validation_share:
+            return Listing(())
         rows = [row for file in self.tables() for row in visual_cot.rows(file) if self._wanted(row)]
         images = (_image_key(row) for row in rows)
         kept = held_out(images, self.rules.validation_share, self.draws("held out"))
@@ -151,6 +148,8 @@ class VisualCot(Builder):
 
     def _problem(self, row: visual_cot.VisualCotRow) -> str:
         """The rule that rejects a row; "" if none does."""
+        if not is_writable(row.dataset, row.question, row.answer, row.image):
+            return "not_unicode"
         if not row.question:
             return "no_question"
         if not row.answer:

@@ -14,6 +14,7 @@ from latentvr.data.builders.rules import Rules, rule
 from latentvr.data.builders.stored import unreadable
 from latentvr.data.readers.fields import MARK
 from latentvr.data.sets import vsp
+from latentvr.data.sets.writable import is_writable
 
 NO_PAPER: Final = "not in the paper"
 _STEPS = (("D", 1, 0), ("R", 0, 1), ("U", -1, 0), ("L", 0, -1))
@@ -59,19 +60,14 @@ class Vsp(Builder):
     splits = ("train", "validation", "test")
     rules: VspRules
 
-    def size(self, split: str) -> int | None:
-        """How many records the split shall have; none are held out unless it is asked for."""
-        if split == "validation" and not self.rules.validation_share:
-            return 0
-        size: int | None = getattr(self.rules, split)
-        return size
-
     def tables(self) -> Iterable[Path]:
         """The files of rows that there are."""
         return vsp.tables(self.root)
 
     def candidates(self, split: str) -> Listing:
         """List the rows that have a plan, or a map to find one on."""
+        if split == "validation" and not self.rules.validation_share:
+            return Listing(())
         rows = vsp.rows(self.root, "test" if split == "test" else "train")
         if split != "test":
             kept = held_out([row.id for row in rows], self.rules.validation_share, self.draws("held out"))
@@ -113,6 +109,8 @@ class Vsp(Builder):
 
     def _facts(self, row: vsp.VspRow) -> dict[str, Any] | str:
         """What a record is made of, or the rule that rejects the row."""
+        if not is_writable(row.id, row.text_input, row.text_output, row.map_desc):
+            return "not_unicode"
         if not row.text_input.replace(MARK, "").strip():
             return "no_question"
         if row.text_input.count(MARK) > 1:
