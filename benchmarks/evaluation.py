@@ -2,7 +2,7 @@
 
 Run: python benchmarks/evaluation.py [--checkpoint tiny-qwen2.5-vl] [--rows 200] [--batches 1 8 32] [--new 16]
 
-The rows are made here: one to four pictures of several sizes, questions of several lengths. Time is that of
+The rows are made here: one to four pictures of several sizes, questions of several lengths. Processor time of
 the whole call after the model is loaded: opening pictures, vision tower, decoding, scoring, writing.
 """
 
@@ -76,11 +76,11 @@ def main() -> None:
         source = Asked(benchmark.load(file), style, DataConfig())
         for batch in asked.batches:
             recipe = Recipe(decode=DecodeConfig(max_new_tokens=asked.new), eval=EvalConfig(batch_size=batch))
-            begin = time.perf_counter()
+            begin = time.process_time()
             kept = Kept(Path(root) / str(batch), {})
             made = answer_source(model, source, recipe, kept, {}, style.rule_of)
             write_results(replace(made, measures=tuple(benchmark.measures(source.whole, made.predictions))))
-            seconds = time.perf_counter() - begin
+            seconds = time.process_time() - begin
             first = first or seconds
             scored.append([prediction.text for prediction in made.predictions])
             print(
