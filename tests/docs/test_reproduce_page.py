@@ -78,6 +78,7 @@ def test_a_run_is_valid(line: list[str]) -> None:
     (require if line[0] == "train" else require_for_rl)(load(ROOT / line[1], line[2:]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["livr_qwen3_4b", "lvr_qwen25vl_7b"])
 def test_dry_runs_of_the_page_work(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
