@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from functools import cached_property
 from pathlib import Path
+from typing import Any, ClassVar
 
 from PIL import Image
 
+from latentvr.data.builders.builder import Builder
 from latentvr.data.builders.duplicates import DuplicateRules, Duplicates
 from latentvr.data.images import decode_image
 from latentvr.data.sets import blink
@@ -39,6 +42,28 @@ def against_blink(
             f"at latentvr data build {builder}; fix: blink=DIR, or dedup=off"
         )
     return Duplicates(_references(Path(rules.blink), sub_task), rules, also_blurred)
+
+
+class AgainstBlink(Builder):
+    """A builder whose records must not repeat pictures of its BLINK sub-task.
+
+    Attributes:
+        also_blurred: whether pictures are compared as blurred grey ones too.
+    """
+
+    also_blurred: ClassVar[bool] = False
+
+    def notes(self) -> Mapping[str, Any]:
+        """What was compared for duplicates."""
+        return {"duplicates": self.duplicates.notes() if self.duplicates else "not looked for"}
+
+    @cached_property
+    def duplicates(self) -> Duplicates | None:
+        """Pictures of the test that must not come back, or None where they are not looked for.
+
+        `candidates` asks for it first, so that a missing BLINK is an error at once and not in a worker.
+        """
+        return against_blink(self.rules, self.task, self.name, self.also_blurred)
 
 
 def _references(path: Path, sub_task: str) -> Iterator[tuple[str, Image.Image]]:

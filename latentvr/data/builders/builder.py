@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -44,6 +45,24 @@ class Listing:
 
     candidates: Sequence[Candidate]
     rejected: Mapping[str, int] = field(default_factory=dict)
+
+    @classmethod
+    def sorted_out(cls, found: Iterable[tuple[str, dict[str, Any] | str]]) -> Listing:
+        """Make candidates of facts, and count the rules that stand in their place.
+
+        Args:
+            found: key, and the facts or the name of the rule that rejects.
+
+        Returns:
+            The listing.
+        """
+        listed, rejected = [], Counter[str]()
+        for key, facts in found:
+            if isinstance(facts, str):
+                rejected[facts] += 1
+            else:
+                listed.append(Candidate(key, facts))
+        return cls(listed, rejected)
 
 
 @dataclass(frozen=True)

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from functools import cached_property
 from typing import Any, ClassVar
 
-from latentvr.data.builders.against_blink import against_blink
-from latentvr.data.builders.builder import Builder, Candidate, Generator, Rejection, Sample
-from latentvr.data.builders.duplicates import Duplicates
+from latentvr.data.builders.against_blink import AgainstBlink
+from latentvr.data.builders.builder import Candidate, Generator, Rejection, Sample
 from latentvr.data.builders.pictures import open_file
 from latentvr.data.builders.prompts import options, prompt, question
 from latentvr.data.images import FORMATS
 from latentvr.errors import ImageError
 
 
-class OneOfTwo(Builder):
+class OneOfTwo(AgainstBlink):
     """A builder whose candidates' facts name three files below the root.
 
     Attributes:
@@ -50,12 +48,3 @@ class OneOfTwo(Builder):
             inputs=tuple(paths),
             meta={"source": facts["reference"], **facts},
         )
-
-    def notes(self) -> Mapping[str, Any]:
-        """What was compared for duplicates."""
-        return {"duplicates": self.duplicates.notes() if self.duplicates else "not looked for"}
-
-    @cached_property
-    def duplicates(self) -> Duplicates | None:
-        """Pictures of the test that must not come back, or None where they are not looked for."""
-        return against_blink(self.rules, self.task, self.name)

@@ -16,7 +16,7 @@ from latentvr.data.sets.options import parted
 
 FILE = "Questions.csv"
 FOLDER = "MMVP Images"
-# Two pairs whose answers were swapped by mistake (github.com/tsb0601/MMVP, issue 30).
+# Two pairs whose answers stand swapped in the published file; lmms-eval corrects them.
 ORIGINAL = {99: "A", 100: "B", 279: "A", 280: "B"}
 CORRECTED = {99: "B", 100: "A", 279: "B", 280: "A"}
 _COLUMNS = ("Index", "Question", "Options", "Correct Answer")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -106,6 +107,11 @@ def test_records_are_the_same_for_two_workers_and_after_a_restart(
     build(what, tmp_path / "c")
     assert bytes_of(tmp_path / "c") == bytes_of(tmp_path / "a")
     assert json.loads((tmp_path / "a" / "manifest.json").read_text()) == manifest
+
+    # Nor does it matter where the data set lies.
+    shutil.copytree(what.root, tmp_path / "another place", symlinks=True)
+    build(Recipe(what.builder, tmp_path / "another place", what.rules, what.seed), tmp_path / "d")
+    assert bytes_of(tmp_path / "d") == bytes_of(tmp_path / "a")
 
 
 @pytest.mark.parametrize("name", BUILDS)
@@ -215,6 +221,14 @@ def test_a_split_without_candidates_is_no_build(make: Make, tmp_path: Path) -> N
     builder = find("visual_cot")
     with pytest.raises(RecordError, match="expected some records of visual_cot, got 0 from 0 candidates"):
         build(Recipe(builder, tmp_path / "root", parse_rules(builder, []), 0), tmp_path / "out")
+
+
+def test_nothing_is_read_for_a_split_of_no_records(make: Make, tmp_path: Path) -> None:
+    make("coco").write(tmp_path / "root", make("textures"))
+    shutil.rmtree(tmp_path / "root" / "val2017")
+    builder = find("jigsaw")
+    what = Recipe(builder, tmp_path / "root", parse_rules(builder, ["train=2", "validation=0"]), 3)
+    assert build(what, tmp_path / "out")["splits"]["validation"]["records"] == 0
 
 
 def test_too_few_candidates_are_told_with_the_reasons(make: Make, tmp_path: Path) -> None:

@@ -126,11 +126,6 @@ def test_an_image_is_in_one_split(tmp_path: Path) -> None:
         assert train | validation == {f"images/{k}.jpg" for k in range(6)}
 
 
-def test_nothing_is_listed_for_a_split_that_is_not_wanted(tmp_path: Path) -> None:
-    # There is no table that could be read.
-    assert Virl39k(tmp_path, Virl39kRules(), 0).candidates("validation").candidates == ()
-
-
 @pytest.mark.parametrize(
     ("changes", "said"),
     [

@@ -156,11 +156,6 @@ def test_links_out_of_the_folder_are_counted_and_those_inside_followed(make: Mak
     assert rules == {"link_out_of_root", "missing_image"}
 
 
-def test_nothing_is_listed_for_a_split_that_is_not_wanted(tmp_path: Path) -> None:
-    # There is no table that could be read.
-    assert builder(tmp_path).candidates("validation").candidates == ()
-
-
 def test_half_characters_are_counted(make: Make, tmp_path: Path) -> None:
     make("visual_cot").write_conversations(tmp_path)
     (tmp_path / "metadata").mkdir()

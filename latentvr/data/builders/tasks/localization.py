@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
-from functools import cached_property
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -16,10 +15,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from latentvr.data.builders.against_blink import against_blink
-from latentvr.data.builders.builder import Builder, Candidate, Generator, Listing, Rejection, Sample
+from latentvr.data.builders.against_blink import AgainstBlink
+from latentvr.data.builders.builder import Candidate, Generator, Listing, Rejection, Sample
 from latentvr.data.builders.drawing import Rect, boxes
-from latentvr.data.builders.duplicates import DuplicateRules, Duplicates
+from latentvr.data.builders.duplicates import DuplicateRules
 from latentvr.data.builders.pictures import open_file
 from latentvr.data.builders.prompts import options, prompt, question
 from latentvr.data.builders.rules import rule
@@ -67,7 +66,7 @@ class LocalizationRules(DuplicateRules):
     )
 
 
-class Localization(Builder):
+class Localization(AgainstBlink):
     """Two boxes on a picture, of which one is an object's (arXiv 2512.21218, appendix A).
 
     Every picture is used in one split only, and by default for one record.
@@ -79,6 +78,8 @@ class Localization(Builder):
     licence = coco.LICENCE
     rules_type = LocalizationRules
     splits = tuple(coco.FOLDERS)
+    # BLINK's pictures bear boxes and letters; blurred, they are compared by what lies beneath.
+    also_blurred = True
     rules: LocalizationRules
 
     def __init__(self, root: Path, rules: LocalizationRules, seed: int) -> None:
@@ -92,7 +93,7 @@ class Localization(Builder):
 
     def candidates(self, split: str) -> Listing:
         """List the objects whose annotation passes the rules, at most `per_image` of a picture."""
-        _ = self._duplicates  # now, so that a missing BLINK is an error at once and not in a worker
+        _ = self.duplicates
         present = set(coco.pictures(self.root, split))
         used = set() if split == "train" else set(coco.pictures(self.root, "train"))
         found, unknown = coco.objects(self.root, split)
@@ -122,7 +123,7 @@ class Localization(Builder):
             return Rejection("unreadable_image")
         if picture.size != tuple(facts["size"]):
             return Rejection("size")
-        if self._duplicates is not None and (duplicate := self._duplicates.rejection([picture])):
+        if self.duplicates is not None and (duplicate := self.duplicates.rejection([picture])):
             return duplicate
         truth = _cut_off(facts["box"], picture.size)
         wrong = self._distractor(truth, picture.size, rng)
@@ -134,15 +135,6 @@ class Localization(Builder):
         """The annotations of the splits that are on the disk."""
         files = (coco.table_path(self.root, split) for split in self.splits)
         return [file for file in files if file.is_file()]
-
-    def notes(self) -> Mapping[str, Any]:
-        """What was compared for duplicates."""
-        return {"duplicates": self._duplicates.notes() if self._duplicates else "not looked for"}
-
-    @cached_property
-    def _duplicates(self) -> Duplicates | None:
-        # BLINK's pictures bear boxes and letters; blurred, they are compared by what lies beneath.
-        return against_blink(self.rules, self.task, self.name, also_blurred=True)
 
     def _unusable(self, one: coco.CocoObject) -> str:
         """Name the first rule that rejects an annotation, "" if none does."""

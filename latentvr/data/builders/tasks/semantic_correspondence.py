@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
-from typing import Any
 
-from latentvr.data.builders.against_blink import against_blink
-from latentvr.data.builders.builder import Builder, Candidate, Generator, Listing, Rejection, Sample
+from latentvr.data.builders.against_blink import AgainstBlink
+from latentvr.data.builders.builder import Candidate, Generator, Listing, Rejection, Sample
 from latentvr.data.builders.correspondence import MarkRules, Matched, asked, far_apart, inside, opened
-from latentvr.data.builders.duplicates import DuplicateRules, Duplicates
+from latentvr.data.builders.duplicates import DuplicateRules
 from latentvr.data.builders.held_out import held_out
 from latentvr.data.builders.prompts import prompt
 from latentvr.data.builders.rules import rule
@@ -46,7 +44,7 @@ class SemanticCorrespondenceRules(DuplicateRules, MarkRules):
     margin: int = rule(20, "not in the paper", "distance of every point from the border, in pixels", low=0)
 
 
-class SemanticCorrespondence(Builder):
+class SemanticCorrespondence(AgainstBlink):
     """Makes records of the pairs of SPair-71k's part "trn" (arXiv 2512.21218, appendix A)."""
 
     name = "semantic_correspondence"
@@ -60,7 +58,7 @@ class SemanticCorrespondence(Builder):
     def candidates(self, split: str) -> Listing:
         """List the pairs of a split; a pair of one picture of each split belongs to neither."""
         # Now, so that a missing BLINK is an error at once and not in a worker.
-        _ = self._duplicates
+        _ = self.duplicates
         listed, rejected = [], Counter[str]()
         for name, own in self._splits():
             if own == split:
@@ -84,7 +82,7 @@ class SemanticCorrespondence(Builder):
         chosen = self._chosen(pair, rng)
         if isinstance(chosen, Rejection):
             return chosen
-        match = self._duplicates.pair(*pictures) if self._duplicates is not None else None
+        match = self.duplicates.pair(*pictures) if self.duplicates is not None else None
         if match is not None:
             return Rejection("duplicate", match.to_detail())
         meta = {
@@ -102,10 +100,6 @@ class SemanticCorrespondence(Builder):
     def tables(self) -> Iterable[Path]:
         """Give the list of pairs."""
         return [spair.layout_file(self.root, _PART, self.rules.layout)]
-
-    def notes(self) -> Mapping[str, Any]:
-        """Say what pairs were compared with."""
-        return {"duplicates": self._duplicates.notes() if self._duplicates is not None else "not looked for"}
 
     def _splits(self) -> Iterator[tuple[spair.PairName, str]]:
         """Every pair with its split, or "both"."""
@@ -143,7 +137,3 @@ class SemanticCorrespondence(Builder):
             for k, points in enumerate(pair.keypoints)
             if all(inside(point, size, margin) for point, size in zip(points, pair.sizes, strict=True))
         ]
-
-    @cached_property
-    def _duplicates(self) -> Duplicates | None:
-        return against_blink(self.rules, self.task, self.name)

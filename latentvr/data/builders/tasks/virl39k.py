@@ -81,22 +81,11 @@ class Virl39k(Builder):
 
     def candidates(self, split: str) -> Listing:
         """List the questions whose answer can be taken out of its box."""
-        if split == "validation" and not self.rules.validation_share:
-            return Listing(())
         rows = list(virl39k.rows(self.root))
         groups = connected({row.qid: row.images for row in rows})
         kept = held_out(groups.values(), self.rules.validation_share, self.draws("held out"))
-        listed: list[Candidate] = []
-        rejected: dict[str, int] = {}
-        for row in rows:
-            if (groups[row.qid] in kept) != (split == "validation"):
-                continue
-            facts = self._facts(row)
-            if isinstance(facts, str):
-                rejected[facts] = rejected.get(facts, 0) + 1
-            else:
-                listed.append(Candidate(row.qid, facts))
-        return Listing(listed, rejected)
+        wanted = (row for row in rows if (groups[row.qid] in kept) == (split == "validation"))
+        return Listing.sorted_out((row.qid, self._facts(row)) for row in wanted)
 
     def make(self, split: str, candidate: Candidate, rng: Generator) -> Sample | Rejection:  # noqa: ARG002
         """Make the question a record, if its images can be opened."""

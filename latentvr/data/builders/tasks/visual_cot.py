@@ -84,8 +84,6 @@ class VisualCot(Builder):
 
     def candidates(self, split: str) -> Listing:
         """List the questions whose boxes have the right form."""
-        if split == "validation" and not self.rules.validation_share:
-            return Listing(())
         rows = [row for file in self.tables() for row in visual_cot.rows(file) if self._wanted(row)]
         images = (_image_key(row) for row in rows)
         kept = held_out(images, self.rules.validation_share, self.draws("held out"))

@@ -66,21 +66,11 @@ class Vsp(Builder):
 
     def candidates(self, split: str) -> Listing:
         """List the rows that have a plan, or a map to find one on."""
-        if split == "validation" and not self.rules.validation_share:
-            return Listing(())
         rows = vsp.rows(self.root, "test" if split == "test" else "train")
         if split != "test":
             kept = held_out([row.id for row in rows], self.rules.validation_share, self.draws("held out"))
             rows = [row for row in rows if (row.id in kept) == (split == "validation")]
-        listed: list[Candidate] = []
-        rejected: dict[str, int] = {}
-        for row in rows:
-            facts = self._facts(row)
-            if isinstance(facts, str):
-                rejected[facts] = rejected.get(facts, 0) + 1
-            else:
-                listed.append(Candidate(row.id, facts))
-        return Listing(listed, rejected)
+        return Listing.sorted_out((row.id, self._facts(row)) for row in rows)
 
     def make(self, split: str, candidate: Candidate, rng: Generator) -> Sample | Rejection:  # noqa: ARG002
         """Make the row a record, if its image can be opened."""
