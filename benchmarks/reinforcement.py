@@ -32,7 +32,7 @@ from latentvr.diagnostics.interventions import chosen
 from latentvr.evaluation.evaluate import accuracy
 from latentvr.runs import rl, sft
 from latentvr.runs.diagnosis import PARTS, Asked, examine
-from latentvr.runs.evaluate import measure
+from latentvr.runs.evaluate import answered
 from latentvr.runs.inference import load_checkpoint
 from latentvr.runs.sources import open_split
 from latentvr.trainers.metrics_file import read
@@ -101,7 +101,7 @@ def answers(checkpoint: Path, recipe: Recipe, usage: bool) -> dict[str, float | 
     """Greedy accuracy on the test records by condition, with the decoding of reinforcement."""
     model, source = load_checkpoint(checkpoint, "cpu"), open_split(recipe.data, "test")
     if not usage:
-        return {BASELINE: accuracy(measure(model, source, recipe))}
+        return {BASELINE: accuracy(answered(model, source, recipe))}
     made = examine(model, source, recipe, Asked(chosen(CONDITIONS), without=frozenset(PARTS)))
     names = [BASELINE, *(each.name for each in made.diagnosis.conditions if each.name != IDENTITY)]
     return {name: made.figures[name].accuracy if name in made.figures else None for name in names}

@@ -38,8 +38,9 @@ def run(
     if task == "toy":
         _toy(rules, root, out)
         return
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.console import Console
 
+    from latentvr.cli.progress import bars
     from latentvr.data.builders.making import Recipe
     from latentvr.data.builders.registry import find, parse_rules
     from latentvr.data.builders.run import build
@@ -49,17 +50,8 @@ def run(
         builder, _given(root, "--root", "the data set's own folder"), parse_rules(builder, rules), seed
     )
     target = _given(out, "--out", "the folder to write to")
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns) as progress:
-        bars: dict[str, Any] = {}
-
-        def told(split: str, done: int, wanted: int | None) -> None:
-            bar = bars.setdefault(split, None)
-            if bar is None:
-                bar = bars[split] = progress.add_task(split, total=wanted)
-            progress.update(bar, completed=done)
-
-        wanted = [part.strip() for part in splits.split(",") if part.strip()]
+    wanted = [part.strip() for part in splits.split(",") if part.strip()]
+    with bars(Console()) as told:
         manifest = build(recipe, target, wanted, workers, told)
     _tell(manifest, target)
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,6 +28,7 @@ def run(
     from rich.console import Console
 
     from latentvr.cli.logs import to_terminal
+    from latentvr.cli.progress import bars
 
     if bench and (data is not None or split is not None):
         raise UserError(
@@ -40,7 +40,7 @@ def run(
         )
     to_terminal()
     console = Console()
-    with _progress(console) as told:
+    with bars(console) as told:
         if bench:
             from latentvr.runs.benchmarks import evaluate_benchmarks
 
@@ -65,20 +65,3 @@ def _tell(result: Evaluation, console: Console) -> None:
         inside = sum(made.latent_steps > 0 for made in result.predictions)
         console.print(f"{inside} of {len(result.predictions)} answers have latent steps")
     console.print(f"results: {result.folder}", soft_wrap=True)
-
-
-@contextmanager
-def _progress(console: Console) -> Iterator[Callable[[str, int, int], None]]:
-    """A bar for each source that is answered; it goes when all is done."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as progress:
-        bars: dict[str, object] = {}
-
-        def told(name: str, done: int, records: int) -> None:
-            if name not in bars:
-                bars[name] = progress.add_task(name, total=records)
-            progress.update(bars[name], completed=done)  # type: ignore[arg-type]
-
-        yield told

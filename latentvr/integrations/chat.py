@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +12,6 @@ from PIL import Image
 from latentvr.data.images import decode_image, open_image
 from latentvr.errors import RecordError
 from latentvr.evaluation.extract import unwrapped
-
-log = logging.getLogger(__name__)
 
 _MARK = "<image>"
 Part = tuple[str, Any]

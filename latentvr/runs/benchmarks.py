@@ -32,7 +32,6 @@ from latentvr.runs.evaluate import (
     kept_in,
     model_overrides,
     settings,
-    weights_mark,
     write_results,
 )
 from latentvr.runs.inference import find_checkpoint, load_found
@@ -134,13 +133,13 @@ def evaluate_benchmarks(
     resolved = settings(path, overrides, None, None, own_data=False)
     found = find_checkpoint(path)
     changed = model_overrides(resolved, overrides)
-    shared = {"model": changed, "weights": weights_mark(path, found)}
     keys = {text.partition("=")[0].strip() for text in overrides}
     with ExitStack() as stack:
         ready = []
         for name, where in _named(benchmarks):
             folder = (out / f"{name}-{style}") if out else default_folder(path, f"{name}-{style}", None)
-            ready.append(_prepared(path, name, where, style, (resolved.recipe, keys), folder, shared))
+            checkpoint, asked = (path, found, changed), (resolved.recipe, keys)
+            ready.append(_prepared(checkpoint, name, where, style, asked, folder))
             stack.callback(ready[-1].kept.close)
         model = load_found(found, path, resolved.recipe.train.device, changed)
         return [_measured(model, each, keys, told) for each in ready]
@@ -182,15 +181,15 @@ def _place(where: str | None) -> str | None:
 
 
 def _prepared(
-    path: Path,
+    checkpoint: tuple[Path, Path | None, dict[str, Any]],
     name: str,
     where: str | None,
     style_name: str,
     asked: tuple[Recipe, set[str]],
     folder: Path,
-    shared: dict[str, Any],
 ) -> Ready:
     """Open a benchmark and check its folder for results."""
+    path, found, changed = checkpoint
     benchmark = find(name)
     style = benchmark.style(style_name)
     recipe, keys = asked
@@ -208,6 +207,7 @@ def _prepared(
         "source": _place(where) or benchmark.hub,
     }
     about["notes"] = dict(loaded.notes)
-    facts = {**describe("eval", path, recipe, source), "split": folder.name, "benchmark": about, **shared}
+    facts = describe("eval", path, found, recipe, changed, source)
+    facts |= {"split": folder.name, "benchmark": about}
     require_free(folder, facts)
     return Ready(benchmark, source, style, recipe, kept_in(folder, facts, recipe), facts)

@@ -77,14 +77,15 @@ def diagnose_checkpoint(
     resolved, found, source = opened(path, overrides, data, split)
     recipe = resolved.recipe
     folder = out or default_folder(path, recipe.eval.split, data, "diagnose")
+    changed = model_overrides(resolved, overrides)
     facts = {
-        **describe("diagnose", path, recipe, source),
+        **describe("diagnose", path, found, recipe, changed, source),
         "interventions": [intervention.name for intervention in asked.interventions],
         "seeds": asked.seeds,
         "top_k": asked.top_k,
     }
     require_free(folder, facts)
-    model = load_found(found, path, recipe.train.device, model_overrides(resolved, overrides))
+    model = load_found(found, path, recipe.train.device, changed)
     result = judged(model, source, recipe, asked, facts)
     write_results(result, folder)  # before anything else can fail
     result = measured(result, model, source, asked)

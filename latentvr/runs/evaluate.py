@@ -94,7 +94,7 @@ def evaluate(
     recipe = resolved.recipe
     folder = out or default_folder(path, recipe.eval.split, data)
     changed = model_overrides(resolved, overrides)
-    facts = {**describe("eval", path, recipe, source), "model": changed, "weights": weights_mark(path, found)}
+    facts = describe("eval", path, found, recipe, changed, source)
     require_free(folder, facts)
     kept = kept_in(folder, facts, recipe)
     with closing(kept):
@@ -238,11 +238,15 @@ def model_overrides(resolved: Resolved, overrides: Sequence[str]) -> dict[str, A
     return {name: getattr(resolved.recipe.model, name) for name in fields}
 
 
-def describe(verb: str, path: Path, recipe: Recipe, source: Source) -> dict[str, Any]:
-    """What figures belong to: verb, checkpoint, records, how answers are written, and versions."""
+def describe(
+    verb: str, path: Path, found: Path | None, recipe: Recipe, changed: dict[str, Any], source: Source
+) -> dict[str, Any]:
+    """What figures belong to: verb, checkpoint and its weights, records, settings, and versions."""
     return {
         "verb": verb,
         "checkpoint": str(path),
+        "weights": weights_mark(path, found),
+        "model": changed,
         "split": recipe.eval.split,
         "data": {"records": len(source.records), "sha256": fingerprint(source)},
         "decode": dataclasses.asdict(recipe.decode),

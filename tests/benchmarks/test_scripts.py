@@ -39,6 +39,13 @@ def test_documented_scripts_are_those_of_the_folder() -> None:
     assert documented() == sorted(f"benchmarks/{p.name}" for p in (ROOT / "benchmarks").glob("[!_]*.py"))
 
 
+def test_every_script_finds_what_it_imports() -> None:
+    names = [path.stem for path in (ROOT / "benchmarks").glob("[!_]*.py")]
+    code = f"import sys; sys.path.insert(0, 'benchmarks'); import {', '.join(names)}"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("script", documented())
 def test_a_documented_benchmark_runs(script: str) -> None:

@@ -85,6 +85,15 @@ def test_the_verdict_is_told_with_its_rule(diagnosed: tuple[Path, Any]) -> None:
     assert "data:image/jpeg" in page
 
 
+def test_results_of_other_pixels_stay(latentvr: Any, slot_model: Path, tmp_path: Path) -> None:
+    command = ["diagnose", str(slot_model), "data.toy.test=2", "--seeds", "1", "--interventions", "zeros"]
+    command += ["--without", "geometry,probes", "--out", str(tmp_path)]
+    assert latentvr(*command).code == 0
+    done = latentvr(*command, "model.max_pixels=6272", "model.min_pixels=784")
+    assert done.code == 2
+    assert "expected results of the same model, got others" in done.err
+
+
 def test_results_are_complete_and_strict_json(diagnosed: tuple[Path, Any]) -> None:
     folder, _ = diagnosed
 
@@ -92,8 +101,9 @@ def test_results_are_complete_and_strict_json(diagnosed: tuple[Path, Any]) -> No
         raise AssertionError(word)
 
     found = json.loads((folder / "results.json").read_text(), parse_constant=refuse)
-    keys = {"verb", "checkpoint", "split", "data", "decode", "versions", "interventions", "seeds", "top_k",
-            "verdict", "with_latents", "conditions", "geometry", "probes"}  # fmt: skip
+    keys = {"verb", "checkpoint", "weights", "model", "split", "data", "decode", "versions",
+            "interventions", "seeds", "top_k", "verdict", "with_latents", "conditions", "geometry",
+            "probes"}  # fmt: skip
     assert set(found) == keys
     assert found["data"]["records"] == RECORDS
     assert found["geometry"]["mass"] > 0

@@ -11,13 +11,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from latentvr.data.builders.builder import Generator, Rejection, Sample
+from latentvr.data.builders.builder import Generator, Sample
 from latentvr.data.builders.drawing import Point, circles
-from latentvr.data.builders.pictures import open_file
 from latentvr.data.builders.prompts import before_choices, options
 from latentvr.data.builders.rules import Rules, rule
 from latentvr.data.record import Box
-from latentvr.errors import ImageError
 
 LETTERS = "ABCD"
 
@@ -109,27 +107,6 @@ def far_apart(points: Sequence[Point], count: int, distance: float, rng: Generat
     }
     chosen = _extended([], order, count, near)
     return [chosen[int(k)] for k in rng.permutation(count)] if chosen is not None else None
-
-
-def opened(files: Sequence[Path], root: Path) -> list[Image.Image] | Rejection:
-    """Open pictures as they are stored.
-
-    Args:
-        files: of the pictures.
-        root: the data set's folder.
-
-    Returns:
-        RGB pictures, or the rejection of a missing or damaged one.
-    """
-    pictures = []
-    for file in files:
-        if not file.is_file():
-            return Rejection("missing_image")
-        try:
-            pictures.append(open_file(file, root))
-        except ImageError:
-            return Rejection("unreadable_image")
-    return pictures
 
 
 def inside(point: Point, size: tuple[int, int], margin: float = 0) -> bool:

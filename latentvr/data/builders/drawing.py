@@ -44,7 +44,7 @@ def circles(
     """
     made = image.copy()
     for point in points:
-        made = _ringed(made, point, radius, width, colour)
+        _draw_ring(made, point, radius, width, colour)
     outer = radius + width / 2
     rings = [(x, y, outer) for x, y in points]
     taken: list[Rect] = []
@@ -95,22 +95,21 @@ def boxes(
     return made
 
 
-def _ringed(image: Image.Image, point: Point, radius: float, width: float, colour: str) -> Image.Image:
-    """Blend a ring over the picture; its strength in a pixel is how much of the line the pixel holds."""
+def _draw_ring(image: Image.Image, point: Point, radius: float, width: float, colour: str) -> None:
+    """Blend a ring into the picture; its strength in a pixel is how much of the line the pixel holds."""
     reach = int(radius + width / 2 + 2)
     x0, y0 = max(0, int(point[0]) - reach), max(0, int(point[1]) - reach)
     x1 = min(image.width, int(point[0]) + reach + 2)
     y1 = min(image.height, int(point[1]) + reach + 2)
     if x1 <= x0 or y1 <= y0:
-        return image
+        return
     rows, columns = np.mgrid[y0:y1, x0:x1]
     distance = np.hypot(columns - point[0], rows - point[1])
     strength = np.clip(width / 2 + 0.5 - np.abs(distance - radius), 0, 1)[..., None]
-    pixels = np.asarray(image).astype(np.float64)
     ink = np.array(ImageColor.getrgb(colour)[:3], dtype=np.float64)
-    part = pixels[y0:y1, x0:x1]
-    pixels[y0:y1, x0:x1] = part + strength * (ink - part)
-    return Image.fromarray(np.rint(pixels).astype(np.uint8))
+    part = np.asarray(image.crop((x0, y0, x1, y1))).astype(np.float64)
+    blended = np.rint(part + strength * (ink - part)).astype(np.uint8)
+    image.paste(Image.fromarray(blended), (x0, y0))
 
 
 def _fitting(

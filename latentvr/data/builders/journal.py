@@ -75,6 +75,9 @@ class Journal:
 
     Args:
         file: of the split; what is in it is what an earlier process got done.
+
+    Attributes:
+        done: outcomes by the candidates' keys.
     """
 
     def __init__(self, file: Path) -> None:
@@ -89,7 +92,8 @@ class Journal:
             write(file, whole + end)
 
     def add(self, entry: dict[str, Any]) -> None:
-        """Append the outcome of a candidate."""
+        """Append the outcome of a candidate, which is then done: workers that look ahead pass it by."""
+        self.done[entry["key"]] = entry
         with self.file.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(entry, ensure_ascii=False, allow_nan=False) + "\n")
 

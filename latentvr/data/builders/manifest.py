@@ -20,9 +20,6 @@ from latentvr.data.images import open_image
 if TYPE_CHECKING:
     from latentvr.data.builders.run import Split
 
-#: Samples on the sheet.
-SAMPLES = 12
-
 
 def finish(
     builder: Builder, settings: Mapping[str, Any], splits: Sequence[Split], out: Path
@@ -105,12 +102,12 @@ def _row(builder: Builder, split: str, entry: Mapping[str, Any]) -> dict[str, An
 
 def _write_sheet(builder: Builder, splits: Sequence[Split], out: Path) -> None:
     """Draw samples, evenly spread over the first split that has records."""
-    from latentvr.data.builders.sheet import sheet
+    from latentvr.data.builders.sheet import MOST, sheet
 
     full = next((split for split in splits if split.entries), None)
     if full is None:
         return
-    places = np.unique(np.linspace(0, len(full.entries) - 1, SAMPLES).astype(int))
+    places = np.unique(np.linspace(0, len(full.entries) - 1, MOST).astype(int))
     samples = []
     for entry in (full.entries[place] for place in places):
         pictures = [open_image(name, out, entry["key"]) for name in entry["images"]]

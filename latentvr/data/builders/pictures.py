@@ -7,7 +7,9 @@ from pathlib import Path
 
 from PIL import Image
 
+from latentvr.data.builders.builder import Rejection
 from latentvr.data.images import open_image
+from latentvr.errors import ImageError
 
 FORMATS = ("JPEG", "PNG", "WEBP", "PPM")
 
@@ -38,3 +40,24 @@ def open_file(
     # Else a turn by EXIF that was left out here could be written with the picture, and turn it later.
     picture.info.clear()
     return picture
+
+
+def opened(files: Sequence[Path], root: Path) -> list[Image.Image] | Rejection:
+    """Open pictures as they are stored.
+
+    Args:
+        files: of the pictures.
+        root: the data set's folder.
+
+    Returns:
+        RGB pictures, or the rejection of a missing or damaged one.
+    """
+    pictures = []
+    for file in files:
+        if not file.is_file():
+            return Rejection("missing_image")
+        try:
+            pictures.append(open_file(file, root))
+        except ImageError:
+            return Rejection("unreadable_image")
+    return pictures

@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from latentvr.data.readers.fields import wrong
 from latentvr.data.sets.placed import placed
-from latentvr.errors import RecordError
 
 POINTS = 5
 LABELS = "labels.csv"
@@ -73,9 +73,9 @@ def rows(root: Path) -> list[FunkpointRow]:
             read = [_row(row, columns, file, number) for number, row in enumerate(reader, start=2)]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         got = "no such file" if isinstance(error, FileNotFoundError) else f"{error}"[:120]
-        raise _error("the table of labels", got, file, "name the unpacked folder FunKPoint") from error
+        raise wrong("the table of labels", got, file, "name the unpacked folder FunKPoint") from error
     if not read:
-        raise _error("at least one row", "none", file, "copy the table again")
+        raise wrong("at least one row", "none", file, "copy the table again")
     return read
 
 
@@ -88,12 +88,12 @@ def _columns(found: Sequence[str], file: Path) -> dict[str, str]:
         if known:
             columns[needed] = known[0]
         elif needed not in _OPTIONAL:
-            raise _error(
+            raise wrong(
                 f"a column {' or '.join(aliases)}", _listed(own), file, "keep the header of the table"
             )
     for name in (f"p{k}_{axis}" for k in range(1, POINTS + 1) for axis in "xy"):
         if name not in own:
-            raise _error(f"a column {name}", _listed(own), file, "keep the header of the table")
+            raise wrong(f"a column {name}", _listed(own), file, "keep the header of the table")
         columns[name] = own[name]
     return columns
 
@@ -103,7 +103,7 @@ def _row(row: Mapping[str, str | None], columns: Mapping[str, str], file: Path, 
     values = {needed: (row.get(column) or "").strip() for needed, column in columns.items()}
     for needed in ("image", "action"):
         if not values[needed]:
-            raise _error(f"a value of {columns[needed]}", "none", where, "complete or remove the row")
+            raise wrong(f"a value of {columns[needed]}", "none", where, "complete or remove the row")
     name = values["image"].replace("\\", "/")
     image = placed(name, (file.parent, file.parent / "images"))
     return FunkpointRow(
@@ -124,12 +124,8 @@ def _share(value: str, where: str) -> float:
     try:
         return float(value) if value else math.nan
     except ValueError as error:
-        raise _error("a number as coordinate", ascii(value)[:40], where, "correct the row") from error
+        raise wrong("a number as coordinate", ascii(value)[:40], where, "correct the row") from error
 
 
 def _listed(names: Mapping[str, str]) -> str:
     return ", ".join(sorted(names))[:200] or "no header"
-
-
-def _error(expected: str, got: str, where: object, fix: str) -> RecordError:
-    return RecordError(f"expected {expected}, got {got}, at {where}; fix: {fix}")

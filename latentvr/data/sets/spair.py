@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from latentvr.errors import RecordError
+from latentvr.data.readers.fields import wrong
 
 Point = tuple[float, float]
 
@@ -85,7 +85,7 @@ def pair_names(root: Path, part: str, layout: str = "large") -> list[PairName]:
     """
     file = layout_file(root, part, layout)
     if not file.is_file():
-        raise _error("the list of pairs", "no such file", file, "name the unpacked folder SPair-71k")
+        raise wrong("the list of pairs", "no such file", file, "name the unpacked folder SPair-71k")
     names = []
     for number, line in enumerate(file.read_text("utf-8").splitlines(), start=1):
         if not line.strip():
@@ -93,15 +93,15 @@ def pair_names(root: Path, part: str, layout: str = "large") -> list[PairName]:
         found = _LINE.fullmatch(line.strip())
         if found is None:
             form = "a line such as 000001-2007_000027-2007_000032:aeroplane"
-            raise _error(form, ascii(line)[:80], f"{file} row {number}", "unpack the archive again")
+            raise wrong(form, ascii(line)[:80], f"{file} row {number}", "unpack the archive again")
         names.append(PairName(found[1], found[2]))
     if not names:
-        raise _error("at least one pair", "none", file, "unpack the archive again")
+        raise wrong("at least one pair", "none", file, "unpack the archive again")
     names.sort(key=lambda name: (name.stem, name.category))
     if annotation_file(root, part, names[0]) is None:
         wanted = f"{names[0].stem}:{names[0].category}.json"
         fix = 'unpack the archive where names of files may have ":", or with "_" in its place'
-        raise _error(f'{wanted} or the same with "_" or nothing for ":"', "none", file.parents[2], fix)
+        raise wrong(f'{wanted} or the same with "_" or nothing for ":"', "none", file.parents[2], fix)
     return names
 
 
@@ -136,7 +136,7 @@ def read_pair(root: Path, file: Path) -> Pair:
         folder = _base(root) / "JPEGImages" / str(row["category"])
     except (OSError, ValueError, KeyError, TypeError, IndexError, RecursionError) as error:
         problem = f"{type(error).__name__} {error}"[:120]
-        raise _error("a pair's annotation", problem, file, "unpack the archive again") from error
+        raise wrong("a pair's annotation", problem, file, "unpack the archive again") from error
     images = folder / names[0], folder / names[1]
     return Pair(images, (sizes[0], sizes[1]), keypoints, ids)
 
@@ -147,7 +147,3 @@ def _point(value: Any) -> Point:
 
 def _base(root: Path) -> Path:
     return root / "SPair-71k" if (root / "SPair-71k").is_dir() else root
-
-
-def _error(expected: str, got: str, where: object, fix: str) -> RecordError:
-    return RecordError(f"expected {expected}, got {got}, at {where}; fix: {fix}")

@@ -43,7 +43,6 @@ class VisualCotRow:
         image: name as the file has it, without a box behind it.
         size: width and height that the row names, in pixels; None where it names none.
         boxes: lists of four numbers, x0, y0, x1, y1 in pixels; None where they have another form.
-        split: as the file has it.
     """
 
     key: str
@@ -53,7 +52,6 @@ class VisualCotRow:
     image: str
     size: tuple[int, int] | None
     boxes: list[list[float]] | None
-    split: str
 
 
 def tables(root: Path, form: str = "", datasets: Sequence[str] = ()) -> list[Path]:
@@ -144,7 +142,6 @@ def _flat(value: Mapping[str, Any], key: str, where: str) -> VisualCotRow:
         image=image,
         size=(int(sides[0] or 0), int(sides[1] or 0)) if known else None,
         boxes=_boxes(value.get("bboxs", value.get("bboxes"))),
-        split=str(value.get("split", "train")),
     )
 
 
@@ -189,7 +186,6 @@ def _conversation(value: Mapping[str, Any], key: str, where: str) -> VisualCotRo
         image=str(name),
         size=None,
         boxes=_boxes([box]) if found else [],
-        split="train",
     )
 
 

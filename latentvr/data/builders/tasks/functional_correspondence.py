@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from latentvr.data.builders.builder import Builder, Candidate, Generator, Listing, Rejection, Sample
-from latentvr.data.builders.correspondence import MarkRules, Matched, asked, far_apart, inside, opened
+from latentvr.data.builders.correspondence import MarkRules, Matched, asked, far_apart, inside
 from latentvr.data.builders.drawing import Point
+from latentvr.data.builders.pictures import opened
 from latentvr.data.builders.quoted_action import TASK, Wording, from_blink, shipped
 from latentvr.data.builders.rules import rule
 from latentvr.data.sets.funkpoint import FunkpointRow, labels_file, rows

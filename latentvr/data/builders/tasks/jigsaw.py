@@ -12,11 +12,11 @@ import numpy as np
 from PIL import Image
 
 from latentvr.data.builders.builder import Builder, Candidate, Generator, Listing, Rejection, Sample
-from latentvr.data.builders.pictures import open_file
+from latentvr.data.builders.pictures import opened
 from latentvr.data.builders.prompts import options, prompt, question
 from latentvr.data.builders.rules import Rules, rule
 from latentvr.data.sets import coco
-from latentvr.errors import ImageError, UserError
+from latentvr.errors import UserError
 
 Rect = tuple[int, int, int, int]
 
@@ -80,12 +80,10 @@ class Jigsaw(Builder):
         """Cut a canvas out of the photograph, and a patch that is not its lower right quarter."""
         inside = coco.folder(self.root, split)
         file = inside / candidate.facts["name"]
-        if not file.is_file():
-            return Rejection("missing_image")
-        try:
-            picture = open_file(file, inside)
-        except ImageError:
-            return Rejection("unreadable_image")
+        found = opened([file], inside)
+        if isinstance(found, Rejection):
+            return found
+        picture = found[0]
         if picture.width < self.rules.width or picture.height < self.rules.max_height:
             return Rejection("too_small")
         canvas = self._canvas(picture.size, rng)

@@ -19,12 +19,12 @@ from latentvr.data.builders.against_blink import AgainstBlink
 from latentvr.data.builders.builder import Candidate, Generator, Listing, Rejection, Sample
 from latentvr.data.builders.drawing import Rect, boxes
 from latentvr.data.builders.duplicates import DuplicateRules
-from latentvr.data.builders.pictures import open_file
+from latentvr.data.builders.pictures import opened
 from latentvr.data.builders.prompts import options, prompt, question
 from latentvr.data.builders.rules import rule
 from latentvr.data.record import Box
 from latentvr.data.sets import coco
-from latentvr.errors import ImageError, UserError
+from latentvr.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -115,12 +115,10 @@ class Localization(AgainstBlink):
         """Draw the object's box and a wrong one, lettered at random."""
         facts, inside = candidate.facts, coco.folder(self.root, split)
         file = self.root / facts["file"]
-        if not file.is_file():
-            return Rejection("missing_image")
-        try:
-            picture = open_file(file, inside)
-        except ImageError:
-            return Rejection("unreadable_image")
+        found = opened([file], inside)
+        if isinstance(found, Rejection):
+            return found
+        picture = found[0]
         if picture.size != tuple(facts["size"]):
             return Rejection("size")
         if self.duplicates is not None and (duplicate := self.duplicates.rejection([picture])):

@@ -9,9 +9,10 @@ from pathlib import Path
 
 from latentvr.data.builders.against_blink import AgainstBlink
 from latentvr.data.builders.builder import Candidate, Generator, Listing, Rejection, Sample
-from latentvr.data.builders.correspondence import MarkRules, Matched, asked, far_apart, inside, opened
+from latentvr.data.builders.correspondence import MarkRules, Matched, asked, far_apart, inside
 from latentvr.data.builders.duplicates import DuplicateRules
 from latentvr.data.builders.held_out import held_out
+from latentvr.data.builders.pictures import opened
 from latentvr.data.builders.prompts import prompt
 from latentvr.data.builders.rules import rule
 from latentvr.data.sets import spair

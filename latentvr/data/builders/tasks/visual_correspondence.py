@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from latentvr.data.builders.builder import Builder, Candidate, Generator, Listing, Rejection, Sample
-from latentvr.data.builders.correspondence import MarkRules, Matched, asked, inside, opened
+from latentvr.data.builders.correspondence import MarkRules, Matched, asked, inside
 from latentvr.data.builders.drawing import Point
+from latentvr.data.builders.pictures import opened
 from latentvr.data.builders.prompts import prompt
 from latentvr.data.builders.rules import rule
 from latentvr.data.sets.hpatches import COUNT, KINDS, Scene, homography, scenes
