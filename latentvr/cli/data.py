@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import typer
 
@@ -76,11 +77,17 @@ def basis(recipe: Path, overrides: Sequence[str], *, components: int, out: Path,
     )
 
 
-def export(path: Path, *, to: Path, image_root: Path | None, tasks: Sequence[str]) -> None:
+def export(
+    path: Path,
+    *,
+    to: Path,
+    image_root: Path | None,
+    tasks: Sequence[str],
+    images: Literal["inside", "beside"],
+) -> None:
     """Write records as a table for VLMEvalKit."""
     from latentvr.data.readers import open_source
     from latentvr.integrations.tsv import write_tsv
 
     source = open_source(path, image_root, tasks=tasks)
-    write_tsv(source, to)
-    typer.echo(f"{len(source.records)} records: {to}")
+    typer.echo(f"{write_tsv(source, to, images)} records: {to}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -84,9 +84,12 @@ def export(
     to: Annotated[Path, typer.Option(help="New file that ends in .tsv.", show_default=False)],
     image_root: ImageRoot = None,
     tasks: Annotated[str, typer.Option(help="Tasks, with commas; all by default.")] = "",
+    images: Annotated[
+        Literal["inside", "beside"], typer.Option(help="In the table, or in the folder NAME_images.")
+    ] = "inside",
 ) -> None:
     """Write records as a table for VLMEvalKit."""
     from latentvr.cli import data as verb
 
     names = [name.strip() for name in tasks.split(",") if name.strip()]
-    verb.export(path, to=to, image_root=image_root, tasks=names)
+    verb.export(path, to=to, image_root=image_root, tasks=names, images=images)

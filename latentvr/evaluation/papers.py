@@ -55,8 +55,6 @@ class Column:
     """What guessing gives, in percent."""
     mean: bool = False
     """The mean of all other columns."""
-    percent: bool = True
-    """Whether figures are percentages."""
     decimals: int | None = None
     """Printed decimals; null means the table's."""
 

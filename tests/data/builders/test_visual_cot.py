@@ -103,7 +103,10 @@ def test_the_form_can_be_chosen(make: Make, tmp_path: Path) -> None:
     (tmp_path / "metadata" / "flickr30k_cot_train.jsonl").write_text(json.dumps(row) + "\n")
     assert [s.answer for s in made(tmp_path).values()] == ["B"]
     assert [s.answer for s in made(tmp_path, form="conversations").values()] == ["A dog"]
-    # A row without width and height takes those of its file.
+    # A row without width and height takes those of its file, which is told.
+    b = builder(tmp_path)
+    assert len(b.candidates("train").candidates) == 1
+    assert b.notes()["questions with boxes and no size, taken to be in pixels of the file"] == {"train": 1}
     assert [box.box for s in made(tmp_path).values() for box in s.bboxes] == [pytest.approx((0, 0, 0.1, 0.1))]
 
 

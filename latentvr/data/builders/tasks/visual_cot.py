@@ -76,6 +76,7 @@ class VisualCot(Builder):
     def __init__(self, root: Path, rules: VisualCotRules, seed: int) -> None:
         super().__init__(root, rules, seed)
         self._clipped: dict[str, int] = {}
+        self._unsized: dict[str, int] = {}
 
     def tables(self) -> Iterable[Path]:
         """The files of questions."""
@@ -89,7 +90,7 @@ class VisualCot(Builder):
         kept = held_out(images, self.rules.validation_share, self.draws("held out"))
         listed: list[Candidate] = []
         rejected: dict[str, int] = {}
-        self._clipped[split] = 0
+        self._clipped[split] = self._unsized[split] = 0
         for row in rows:
             if (_image_key(row) in kept) != (split == "validation"):
                 continue
@@ -98,6 +99,7 @@ class VisualCot(Builder):
                 rejected[problem] = rejected.get(problem, 0) + 1
                 continue
             self._clipped[split] += self._is_clipped(row)
+            self._unsized[split] += row.size is None and self.rules.boxes == "keep"
             listed.append(Candidate(row.key, self._facts(row)))
         return Listing(listed, rejected)
 
@@ -128,6 +130,7 @@ class VisualCot(Builder):
         return {
             "tables": [path.name for path in self.tables()],
             "questions with a box that is clipped, as far as their rows tell": self._clipped,
+            "questions with boxes and no size, taken to be in pixels of the file": self._unsized,
         }
 
     def _datasets(self) -> tuple[str, ...]:
