@@ -6,7 +6,7 @@ export OMP_WAIT_POLICY := PASSIVE
 export TOKENIZERS_PARALLELISM := false
 export HF_HUB_OFFLINE := 1
 
-.PHONY: setup demo test test-slow check bench
+.PHONY: setup demo test test-slow test-deepspeed check bench
 
 setup: $(VENV)/installed
 
@@ -25,6 +25,10 @@ test: setup
 
 test-slow: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow
+
+# Needs g++ and `.venv/bin/pip install --constraint constraints.txt '.[deepspeed]'`.
+test-deepspeed: setup
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow tests/e2e/test_deepspeed.py
 
 check: setup
 	$(BIN)/ruff check .

@@ -1,166 +1,231 @@
-"""What the bottleneck costs: a training step of the text decoder against the plain causal step.
+"""What the bottleneck costs: forward pass and training step of the text decoder against plain causal ones.
 
-Run: python benchmarks/attention.py [--threads 1] [--repeats 3] [--widths 128 512] [--lengths 1024 4096]
-     [--variants two_pass]
+Run: python benchmarks/attention.py [--device auto] [--repeats 2] [--shapes 128 512] [--lengths 1024 4096]
+     [--images 1 4] [--variants two_pass varlen mask flex] [--parts forward step errors]
 
-A batch is two rows, one shorter and padded on the right: three quarters image tokens in one to four
-images, a question, 16 latents and a few answer tokens. Variants take turns within a repeat, so that a
-slow minute of the machine hits all of them; the ratio is the median over repeats of the ratios within
-a repeat. Times are processor time, which a busy machine changes least; with one thread it is the
-step's own duration.
+A batch is two rows, one shorter and padded on the right: three quarters image tokens, a question, 16 latents
+and a few answer tokens. The plan, the mask or the block mask is made in every step, and is part of it.
+Variants take turns within a repeat; a ratio is the median over repeats of the ratios within a repeat, against
+`causal`, which has no bottleneck and no mask. Without arguments a GPU takes four layers of Qwen3-VL-4B in
+bfloat16 and sequences of 1k to 16k tokens; a CPU takes small decoders in float32. flex attention has no
+gradients on a CPU: there it is measured in the forward pass alone, and left out where there is no g++.
+
+The last table is of one attention layer: the largest error of its output and of its gradients against the
+4-D mask in float64, as a share of the largest number there.
 """
 
 from __future__ import annotations
 
 import argparse
-import platform
-import statistics
-import time
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
-import transformers
+from _kernels import Heads, error, exact, make_roles, run, states
+from _measure import arguments, begin, header, line, machine, medians, ratios, turns
 from torch import Tensor
-from transformers import Qwen2_5_VLTextConfig
-from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VLTextModel
+from transformers import Qwen3VLTextConfig
+from transformers.models.qwen3_vl.modeling_qwen3_vl import Qwen3VLTextModel
 
 from latentvr.attention.kernels import implementation, prepare
 from latentvr.attention.roles import Role
 from latentvr.attention.visibility import BOTTLENECK
 
-LATENTS, ANSWERS = 16, 8
-HEAD = 64
-LAYERS = {128: 4, 512: 8}
-VARIANTS = ("two_pass", "varlen", "mask")
+VARIANTS = ("two_pass", "varlen", "mask", "flex")
+#: What could not be measured, and why; it has no figures in the tables.
+LEFT_OUT: list[str] = []
 
 
 @dataclass(frozen=True)
-class Row:
-    """One line of the table; times are medians in processor seconds of forward and backward."""
+class Shape:
+    """A text decoder: width, layers, heads and inner width."""
 
     width: int
-    length: int
-    images: int
-    seconds: dict[str, float]
-    ratios: dict[str, float]
+    layers: int
+    heads: Heads
+    inner: int
 
 
-def rows(widths: list[int], lengths: list[int], repeats: int, variants: list[str]) -> list[Row]:
-    """Measure every width with every length; short sequences hold one image, long ones four."""
-    found = []
-    for width in widths:
-        decoder = build_decoder(width)
-        for length in lengths:
-            images = 1 if length <= 1024 else 4
-            roles = make_roles(length, images)
-            steps = {name: make_step(decoder, roles, name) for name in ["causal", *variants]}
-            found.append(measure(steps, repeats, width, length, images))
-    return found
+SHAPES = {
+    "tiny": Shape(64, 2, Heads(4, 2, 16), 128),
+    "128": Shape(128, 4, Heads(2, 1, 64), 512),
+    "512": Shape(512, 2, Heads(8, 4, 64), 2048),
+    "qwen3-vl-4b": Shape(2560, 4, Heads(32, 8, 128), 9728),
+}
+LENGTHS = {"tiny": [128], "cpu": [1024, 4096], "cuda": [1024, 2048, 4096, 8192, 16384]}
 
 
-def build_decoder(width: int) -> Qwen2_5_VLTextModel:
-    """Return a random Qwen2.5-VL text decoder with two query heads per key head."""
-    torch.manual_seed(0)
-    heads = width // HEAD
-    decoder = Qwen2_5_VLTextModel(
-        Qwen2_5_VLTextConfig(
-            vocab_size=64,
-            bos_token_id=None,
-            eos_token_id=None,
-            hidden_size=width,
-            intermediate_size=4 * width,
-            num_hidden_layers=LAYERS.get(width, 8),
-            num_attention_heads=heads,
-            num_key_value_heads=max(1, heads // 2),
-            rope_parameters={"rope_type": "default", "rope_theta": 1e6, "mrope_section": [8, 12, 12]},
-        )
-    )
-    decoder.train()
-    return decoder
+def build_decoder(shape: Shape, device: str, dtype: torch.dtype) -> Qwen3VLTextModel:
+    """A random Qwen3-VL text decoder."""
+    half = shape.heads.size // 2
+    config = Qwen3VLTextConfig(
+        vocab_size=64,
+        bos_token_id=None,
+        eos_token_id=None,
+        hidden_size=shape.width,
+        intermediate_size=shape.inner,
+        num_hidden_layers=shape.layers,
+        num_attention_heads=shape.heads.queries,
+        num_key_value_heads=shape.heads.keys,
+        head_dim=shape.heads.size,
+        rope_parameters={
+            "rope_type": "default", "rope_theta": 5e6, "mrope_interleaved": True,
+            "mrope_section": [half - 2 * (half // 3), half // 3, half // 3],
+        },
+    )  # fmt: skip
+    with torch.device(device):
+        decoder = Qwen3VLTextModel(config)
+    return decoder.to(dtype).train()
 
 
-def make_roles(length: int, images: int) -> Tensor:
-    """Return roles of shape (2, length); the second row is an eighth shorter."""
-    both = []
-    for size in (length, length - length // 8):
-        shown = 3 * size // 4 // images
-        text = size - shown * images - LATENTS - ANSWERS
-        between = text // (images + 1)
-        row = ([Role.PROMPT] * between + [Role.IMAGE] * shown) * images
-        row += [Role.PROMPT] * (text - between * images) + [Role.LATENT] * LATENTS + [Role.ANSWER] * ANSWERS
-        both.append(row + [Role.PAD] * (length - size))
-    return torch.tensor(both, dtype=torch.int8)
+def make_call(decoder: Qwen3VLTextModel, roles: Tensor, variant: str, backward: bool) -> Callable[[], None]:
+    """One forward pass, and the backward pass if wanted."""
+    dtype = decoder.dtype
+    embeds = torch.randn(*roles.shape, decoder.config.hidden_size, device=roles.device, dtype=dtype)
+    positions = torch.arange(roles.shape[1], device=roles.device).expand(3, *roles.shape)
+    answers = (roles == int(Role.ANSWER)).nonzero(as_tuple=True)
 
-
-def make_step(decoder: Qwen2_5_VLTextModel, roles: Tensor, variant: str) -> Callable[[], None]:
-    """Return one forward and backward; building the plan or the mask is part of it."""
-    width = decoder.config.hidden_size
-    embeds = torch.randn(*roles.shape, width)
-    positions = torch.arange(roles.shape[1]).expand(3, *roles.shape)
-    answers = roles == int(Role.ANSWER)
-
-    def step() -> None:
+    def forward() -> Tensor:
         if variant == "causal":
             name, mask, extra = "sdpa", None, {}
         else:
-            inputs = prepare(variant, BOTTLENECK, roles, dtype=embeds.dtype)
+            inputs = prepare(variant, BOTTLENECK, roles, dtype=dtype)
             name, mask, extra = implementation(variant), inputs.attention_mask, inputs.kwargs
         decoder.set_attn_implementation(name)
+        given = embeds.requires_grad_(backward)
         out = decoder(
-            inputs_embeds=embeds.requires_grad_(),
-            position_ids=positions,
-            attention_mask=mask,
-            use_cache=False,
-            **extra,
+            inputs_embeds=given, position_ids=positions, attention_mask=mask, use_cache=False, **extra
         )
-        out.last_hidden_state[answers].square().mean().backward()
-        decoder.zero_grad()
+        answered: Tensor = out.last_hidden_state[answers]
+        return answered
 
-    return step
+    def call() -> None:
+        if backward:
+            forward().float().square().mean().backward()
+            decoder.zero_grad()
+            embeds.grad = None
+        else:
+            with torch.no_grad():
+                forward()
+
+    return call
 
 
-def measure(steps: dict[str, Callable[[], None]], repeats: int, width: int, length: int, images: int) -> Row:
-    """Time the variants in turn, after one untimed round."""
-    times: dict[str, list[float]] = {name: [] for name in steps}
-    for repeat in range(repeats + 1):
-        for name, step in steps.items():
-            start = time.process_time()
-            step()
-            if repeat:
-                times[name].append(time.process_time() - start)
-    ratios = {
-        name: statistics.median(a / b for a, b in zip(taken, times["causal"], strict=True))
-        for name, taken in times.items()
-    }
-    medians = {name: statistics.median(taken) for name, taken in times.items()}
-    return Row(width, length, images, medians, ratios)
+def report_times(options: argparse.Namespace, device: str, dtype: torch.dtype) -> None:
+    """The table of passes and steps; a variant that does not run has no figures."""
+    variants: list[str] = options.variants
+    header(
+        ["decoder", "what"],
+        ["tokens", "images", "causal s", *(f"{n} s" for n in variants), *(f"{n} / causal" for n in variants)],
+    )
+    for name in options.shapes:
+        decoder = build_decoder(SHAPES[name], device, dtype)
+        for length in options.lengths:
+            for images in options.images:
+                roles = make_roles(length, images).to(device)
+                for part in options.parts:
+                    if part != "errors":
+                        _time(decoder, roles, images, part, name, options, device)
+
+
+def _time(
+    decoder: Qwen3VLTextModel,
+    roles: Tensor,
+    images: int,
+    part: str,
+    name: str,
+    options: argparse.Namespace,
+    device: str,
+) -> None:
+    calls = {}
+    for variant in ["causal", *options.variants]:
+        if variant == "flex" and device == "cpu" and part == "step":
+            continue
+        call = make_call(decoder, roles, variant, part == "step")
+        if fits(call, variant):
+            calls[variant] = call
+    taken = turns(calls, options.repeats, device, warm=0)
+    times, found = medians(taken), ratios(taken, "causal")
+    missing = float("nan")
+    line(
+        f"{name}, {SHAPES[name].layers} layers", part, roles.shape[1], images, times["causal"],
+        *(times.get(v, missing) for v in options.variants),
+        *(found.get(v, missing) for v in options.variants),
+    )  # fmt: skip
+
+
+def fits(call: Callable[[], None], variant: str) -> bool:
+    """Whether it runs at all; the first call also compiles what is compiled."""
+    try:
+        call()
+    except RuntimeError as reason:  # no memory, or no way to compile
+        torch.cuda.empty_cache()
+        LEFT_OUT.append(f"{variant}: {str(reason).strip().splitlines()[0]}")
+        return False
+    return True
+
+
+def report_errors(
+    name: str, lengths: Sequence[int], images: Sequence[int], variants: Sequence[str], device: str
+) -> None:
+    """The table of errors of one layer, in float32 and bfloat16."""
+    columns = [f"{variant}, {what}" for variant in variants for what in ("output", "gradient")]
+    header(["heads", "format"], ["tokens", "images", *columns])
+    for dtype in (torch.float32, torch.bfloat16):
+        for length in lengths:
+            for count in images:
+                roles = make_roles(length, count).to(device)
+                given = states(SHAPES[name].heads, roles, dtype)
+                expected = exact(BOTTLENECK, roles, given)
+                cells = [cell for variant in variants for cell in _errors(variant, roles, given, expected)]
+                heads = SHAPES[name].heads
+                shown = f"{heads.queries}/{heads.keys} x {heads.size}"
+                line(shown, str(dtype).removeprefix("torch."), length, count, *cells)
+
+
+def _errors(variant: str, roles: Tensor, given: list[Tensor], expected: list[Tensor]) -> list[str]:
+    try:
+        return [f"{share:.1e}" for share in error(run(variant, BOTTLENECK, roles, given), expected)]
+    except RuntimeError as reason:
+        torch.cuda.empty_cache()
+        LEFT_OUT.append(f"{variant}: {str(reason).strip().splitlines()[0]}")
+        return ["-", "-"]
 
 
 def main() -> None:
-    """Print the machine and the table."""
-    parser = argparse.ArgumentParser(description="Cost of the bottleneck on this machine's CPU.")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--widths", type=int, nargs="+", default=[128, 512])
-    parser.add_argument("--lengths", type=int, nargs="+", default=[1024, 4096])
-    parser.add_argument("--variants", nargs="+", default=list(VARIANTS), choices=VARIANTS)
+    """Print the machine and the tables."""
+    parser = arguments(__doc__, 0)
+    parser.add_argument("--shapes", nargs="+", choices=SHAPES)
+    parser.add_argument("--lengths", type=int, nargs="+")
+    parser.add_argument("--images", type=int, nargs="+")
+    parser.add_argument("--variants", nargs="+", choices=VARIANTS)
+    parser.add_argument(
+        "--parts", nargs="+", choices=("forward", "step", "errors"), default=["forward", "step", "errors"]
+    )
     options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    print(
-        f"{platform.system()} {platform.machine()}, {options.threads} thread(s), float32, "
-        f"torch {torch.__version__}, transformers {transformers.__version__}, {options.repeats} repeats"
+    device = begin(options)
+    large = device == "cuda" or options.tiny
+    dtype = torch.bfloat16 if large else torch.float32
+    if device == "cuda":
+        torch._dynamo.config.recompile_limit = 64  # flex attention is compiled for each length
+    options.shapes = options.shapes or (
+        ["tiny"] if options.tiny else ["qwen3-vl-4b"] if large else ["128", "512"]
     )
-    head = "".join(f"{name + ' s':>12}" for name in ["causal", *options.variants])
-    print(
-        f"{'width':>6}{'length':>8}{'images':>8}{head}" + "".join(f"{'x ' + n:>12}" for n in options.variants)
-    )
-    for width in options.widths:
-        for length in options.lengths:
-            (row,) = rows([width], [length], options.repeats, options.variants)
-            times = "".join(f"{row.seconds[name]:>12.3f}" for name in row.seconds)
-            ratios = "".join(f"{row.ratios[name]:>12.3f}" for name in options.variants)
-            print(f"{row.width:>6}{row.length:>8}{row.images:>8}{times}{ratios}", flush=True)
+    options.lengths = options.lengths or LENGTHS["tiny" if options.tiny else device]
+    options.images = options.images or ([1, 4] if large else [4])
+    compiles = device == "cuda" or shutil.which("g++") is not None
+    options.variants = options.variants or list(VARIANTS if compiles else VARIANTS[:3])
+    options.repeats = options.repeats or (1 if options.tiny else 10 if large else 2)
+    print(f"{machine(device, dtype)}; medians of {options.repeats}, two rows")
+    if {"forward", "step"} & set(options.parts):
+        report_times(options, device, dtype)
+    if "errors" in options.parts:
+        lengths = options.lengths if large else [min(512, *options.lengths)]
+        checked = [name for name in options.variants if name != "flex" or device == "cuda"]
+        report_errors(options.shapes[-1], lengths, options.images, checked, device)
+    for reason in dict.fromkeys(LEFT_OUT):
+        print(f"\nleft out: {reason}")
 
 
 if __name__ == "__main__":

@@ -1,12 +1,15 @@
 """What the loss costs in memory: logits at answer positions alone against logits of the whole sequence.
 
 Run: python benchmarks/loss_memory.py [--length 2048] [--rows 151936] [--width 256] [--answers 16]
+     [--many 2000]
 
 Each case is a process of its own: it builds the same small-width Qwen2.5-VL with the vocabulary of the
 released models, runs a short step to settle the allocator, then one forward and backward on `length` tokens
 of which `answers` carry a label. The figure is the rise of the peak resident memory over what was resident
 before.
 `stock` is the loss of transformers on the same model with `labels`, which computes logits of every position.
+The last two cases have `many` labels, as packed rows and long answers do: in parts with the logits made again
+in the backward pass, as training has it, and with all logits `at once`.
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ import platform
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -31,9 +34,10 @@ from latentvr.data.encode import IGNORED
 from latentvr.models import tiny
 from latentvr.models.latent_model import LatentModel
 from latentvr.models.load import attach
+from latentvr.models.token_loss import token_loss
 from latentvr.reasoners.base import Stage
 
-CASES = ("stock", "latentvr", "latentvr bottleneck")
+CASES = ("stock", "latentvr", "latentvr bottleneck", "latentvr many", "many at once")
 HEAD = 64
 
 
@@ -88,6 +92,10 @@ def step_of(case: str, model: LatentModel, size: Size) -> Callable[[int], None]:
             loss = model.backbone.model(
                 input_ids=batch["input_ids"], position_ids=batch["position_ids"], labels=batch["labels"]
             ).loss
+        elif case == "many at once":
+            hidden, labels = model.hidden(batch, None, stage)[:, :-1], batch["labels"][:, 1:]
+            wanted = labels != IGNORED
+            loss = token_loss(model, hidden[wanted], labels[wanted], True, length) / size.answers
         else:
             loss = model(batch, stage)["ce"].total / size.answers
         loss.backward()
@@ -99,7 +107,7 @@ def step_of(case: str, model: LatentModel, size: Size) -> Callable[[int], None]:
 def measure(case: str, size: Size) -> tuple[float, float]:
     """Resident memory before the step and its peak, in MiB; run this in a process of its own."""
     step = step_of(case, build(size), size)
-    step(4 * size.answers)
+    step(min(4 * size.answers, size.length))
     before = resident("VmRSS")
     reset_peak()
     step(size.length)
@@ -124,15 +132,17 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=151_936)
     parser.add_argument("--width", type=int, default=256)
     parser.add_argument("--answers", type=int, default=16)
+    parser.add_argument("--many", type=int, default=2000)
     parser.add_argument("--case", choices=CASES, help=argparse.SUPPRESS)
     options = parser.parse_args()
     size = Size(options.length, options.rows, options.width, options.answers)
     if options.case:
+        size = replace(size, answers=options.many) if "many" in options.case else size
         print(*measure(options.case, size))
         return
     print(
         f"{platform.system()} {platform.machine()}, float32, torch {torch.__version__}, "
-        f"transformers {transformers.__version__}; {size}"
+        f"transformers {transformers.__version__}; {size}, many: {options.many}"
     )
     print(f"{'case':<22}{'before MiB':>12}{'peak MiB':>12}{'rise MiB':>12}")
     for case in CASES:

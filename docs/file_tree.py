@@ -34,6 +34,9 @@ PLAIN = {
     "setup.cfg": "What older tools read",
     "Makefile": "setup, demo, test, check, bench",
     "CITATION.cff": "How to cite",
+    "zero2.json": "DeepSpeed, ZeRO-2: optimiser and gradients are split over the processes",
+    "zero3.json": "DeepSpeed, ZeRO-3: weights are split too",
+    "zero3_offload.json": "DeepSpeed, ZeRO-3 with weights and optimiser in the machine's memory",
     "METADATA": "Name and version of the package that the tests find by entry point",
     "entry_points.txt": "Its entry point",
 }
@@ -64,8 +67,9 @@ def line(name: str) -> str:
         return text.splitlines()[0].lstrip("# ")
     if path.suffix == ".json":
         return f"Published config, {json.loads(text)['model_type']}"
-    comment = next((row for row in text.splitlines() if row.strip().startswith(("#", "<!--", "{#"))), "")
-    return _first_sentence(comment.strip().strip("#<!->{} "))
+    rows = [row.strip() for row in text.splitlines() if row != "#" and not row.startswith(("#!", "#SBATCH"))]
+    comment = next((row for row in rows if row.startswith(("#", "<!--", "{#"))), "")
+    return _first_sentence(comment.strip("#<!->{} "))
 
 
 def _first_sentence(text: str) -> str:

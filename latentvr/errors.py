@@ -44,6 +44,12 @@ class NonFiniteError(LatentVRError):
     """A loss term or a gradient is NaN or infinite; the weights were not changed."""
 
 
+class OutOfMemory(LatentVRError):
+    """The device has too little memory; what was saved before is whole."""
+
+    exit_code = 3
+
+
 class SaveError(LatentVRError):
     """A file of the run could not be written; what was saved before is whole."""
 

@@ -16,7 +16,10 @@ from latentvr.config.schema import LoraConfig, ModelConfig
 from latentvr.data.record import Record
 from latentvr.reasoners import registry
 
-TINY_FAMILIES = ("tiny-qwen2.5-vl", "tiny-qwen3-vl")
+TINY_FAMILIES = ("tiny-qwen2.5-vl", "tiny-qwen3-vl", "tiny-llava-ov-1.5")
+# These folders ask nothing of a family that tests of models, decoding and the contract do not ask: with the
+# last family they run in `make test-slow` alone.
+SAME_FOR_ALL = ("diagnostics", "evaluation", "reasoners", "rl")
 TASKS = ("counting", "correspondence", "jigsaw")
 
 
@@ -138,6 +141,16 @@ def _untied(stock: Any) -> Any:
     with torch.no_grad():
         other.lm_head.weight.copy_(other.lm_head.weight.flip(0))
     return other
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark as slow what `SAME_FOR_ALL` says."""
+    here = Path(__file__).parent
+    for item in items:
+        folder = item.path.relative_to(here).parts[0] if item.path.is_relative_to(here) else ""
+        if folder in SAME_FOR_ALL and TINY_FAMILIES[-1] in item.name:
+            item.add_marker(pytest.mark.slow)
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

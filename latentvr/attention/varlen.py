@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import inspect
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
+from latentvr.attention.flash import Documents, flash_documents
 from latentvr.attention.mask import check_roles
 from latentvr.attention.passes import Pass, decompose, pass_tokens
 from latentvr.attention.planned import (
@@ -18,10 +18,8 @@ from latentvr.attention.planned import (
     check_call,
     is_planned,
     one_type,
-    shares_key_heads,
 )
 from latentvr.attention.visibility import Visibility
-from latentvr.errors import VisibilityError
 
 
 @dataclass(frozen=True)
@@ -98,8 +96,8 @@ def varlen_attention(
 ) -> tuple[Tensor, Tensor | None]:
     """Attend as the plan says; without a plan this is stock sdpa.
 
-    Half precision on CUDA runs torch's variable-length flash kernel; elsewhere documents are run
-    one after the other, with the same result.
+    Half precision on CUDA runs a variable-length flash kernel, that of flash-attn where it is installed
+    and torch's own elsewhere; other tensors run document by document, with the same result.
 
     Args:
         module: the attention layer.
@@ -116,7 +114,7 @@ def varlen_attention(
         The output, shape (B, S, H, D), and None for the weights.
 
     Raises:
-        VisibilityError: the call is not the one the plan was made for, or the flash kernel is
+        VisibilityError: the call is not the one the plan was made for, or torch's flash kernel is
             asked for dropout.
     """
     if not is_planned(module, attention_mask, latentvr_plan):
@@ -149,37 +147,12 @@ def _causal_documents(
 ) -> Tensor:
     """Attend within each document; takes (T, heads, D) and gives (T, H * D)."""
     if query.is_cuda and query.dtype in (torch.float16, torch.bfloat16):
-        return _flash_documents(one, query, key, value, scale, dropout)
+        return flash_documents(query, key, value, Documents(one.bounds, one.longest), scale, dropout)
     results = []
     for start, end in zip(one.edges, one.edges[1:], strict=False):
         part = [states[start:end].transpose(0, 1)[None] for states in (query, key, value)]
         results.append(causal_attention(part[0], part[1], part[2], scale, dropout)[0])
     return torch.cat(results)
-
-
-def _flash_documents(
-    one: VarlenPass, query: Tensor, key: Tensor, value: Tensor, scale: float | None, dropout: float
-) -> Tensor:
-    if dropout:
-        raise VisibilityError(
-            f"expected no attention dropout for kernel=varlen on CUDA, got {dropout}, at the attention "
-            "layer; fix: set attention_dropout to 0, or use kernel=two_pass on padded rows"
-        )
-    # Imported here as torch loads its flash kernels with it.
-    from torch.nn.attention.varlen import varlen_attn
-
-    accepted = inspect.signature(varlen_attn).parameters
-    options: dict[str, Any] = {"scale": scale}
-    # Releases of torch differ in how causality is asked for, and in whether key heads may be fewer.
-    options.update({"window_size": (-1, 0)} if "window_size" in accepted else {"is_causal": True})
-    groups = query.shape[1] // key.shape[1]
-    if groups > 1 and "enable_gqa" in accepted and shares_key_heads(query, value):
-        options["enable_gqa"] = True
-    elif groups > 1:
-        key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
-    tensors = (query.contiguous(), key.contiguous(), value.contiguous())
-    out = varlen_attn(*tensors, one.bounds, one.bounds, one.longest, one.longest, **options)
-    return cast(Tensor, out).flatten(1)  # a pair only where the soft-max sums are asked for
 
 
 def _varlen_pass(one: Pass, roles: Tensor, segments: Tensor) -> VarlenPass | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import shutil
 from dataclasses import dataclass
 from importlib import metadata
 
@@ -12,6 +13,9 @@ import typer
 from latentvr import __version__
 
 PACKAGES = ("torch", "transformers", "peft", "accelerate", "datasets", "trl", "omegaconf", "numpy", "pillow")
+OPTIONAL = ("deepspeed", "flash-attn", "liger-kernel")
+TOOLS = ("ninja", "g++")
+"""Programs that DeepSpeed compiles its parts with."""
 SUPPORTED: dict[str, tuple[str, str | None]] = {
     "torch": ("2.11", None),
     "transformers": ("5.17", "5.24"),
@@ -34,7 +38,9 @@ def run() -> None:
     Raises:
         Exit: with code 1, where a package is missing or outside its range.
     """
-    lines = [Line("latentvr", __version__), *_system(), *(package(name) for name in PACKAGES), *_devices()]
+    packages = [package(name) for name in (*PACKAGES, *OPTIONAL)]
+    tools = [Line(name, shutil.which(name) or "not found") for name in TOOLS]
+    lines = [Line("latentvr", __version__), *_system(), *packages, *tools, *_devices()]
     for line in lines:
         typer.echo(f"{line.name:<14}{line.value}")
     if not all(line.supported for line in lines):

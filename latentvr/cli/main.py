@@ -10,8 +10,19 @@ from typing import Annotated, Literal
 import typer
 
 from latentvr import __version__
-from latentvr.cli.arguments import Overrides, Recipe
+from latentvr.cli.arguments import (
+    DryRun,
+    Launcher,
+    Nodes,
+    Overrides,
+    Processes,
+    Recipe,
+    Resume,
+    ResumeOrStart,
+    Start,
+)
 from latentvr.cli.data_commands import app as data_app
+from latentvr.cli.logs import give_way
 from latentvr.errors import LatentVRError, UserError
 
 app = typer.Typer(
@@ -33,8 +44,6 @@ Changes = Annotated[
 Data = Annotated[Path | None, typer.Option(help="Records file instead of the recipe's data.")]
 Split = Annotated[Literal["validation", "test"] | None, typer.Option(help="Split; the recipe's by default.")]
 Out = Annotated[Path | None, typer.Option(help="Folder for the results.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Show settings, sizes and steps; train nothing.")]
-Resume = Annotated[bool, typer.Option("--resume", help="Go on from the last complete checkpoint.")]
 
 
 def _version(asked: bool) -> None:
@@ -53,20 +62,36 @@ def _root(
 
 @app.command()
 def train(
-    recipe: Recipe, overrides: Overrides = None, dry_run: DryRun = False, resume: Resume = False
+    recipe: Recipe,
+    overrides: Overrides = None,
+    dry_run: DryRun = False,
+    resume: Resume = False,
+    resume_or_start: ResumeOrStart = False,
+    launcher: Launcher = None,
+    processes: Processes = None,
+    nodes: Nodes = None,
 ) -> None:
     """Train a model as a recipe says."""
     from latentvr.cli import train as verb
 
-    verb.run(recipe, overrides or [], dry_run=dry_run, resume=resume)
+    verb.run(recipe, overrides or [], Start(dry_run, resume, resume_or_start, launcher, processes, nodes))
 
 
 @app.command()
-def rl(recipe: Recipe, overrides: Overrides = None, dry_run: DryRun = False, resume: Resume = False) -> None:
+def rl(
+    recipe: Recipe,
+    overrides: Overrides = None,
+    dry_run: DryRun = False,
+    resume: Resume = False,
+    resume_or_start: ResumeOrStart = False,
+    launcher: Launcher = None,
+    processes: Processes = None,
+    nodes: Nodes = None,
+) -> None:
     """Train a model by rewards of its own answers, as a recipe says."""
     from latentvr.cli import rl as verb
 
-    verb.run(recipe, overrides or [], dry_run=dry_run, resume=resume)
+    verb.run(recipe, overrides or [], Start(dry_run, resume, resume_or_start, launcher, processes, nodes))
 
 
 @app.command(name="eval")
@@ -230,6 +255,7 @@ def guarded(call: Callable[[], object]) -> int:
     try:
         call()
     except LatentVRError as error:
+        give_way()
         typer.echo("\n".join(f"error: {line}" for line in str(error).splitlines()), err=True)
         return error.exit_code
     except KeyboardInterrupt:
@@ -237,7 +263,7 @@ def guarded(call: Callable[[], object]) -> int:
         return 130
     except RuntimeError as error:
         # The class is known by its name: importing torch to catch it would slow every verb down.
-        if type(error).__name__ != "OutOfMemoryError":
+        if type(error).__name__ != "OutOfMemoryError" and "can't allocate memory" not in str(error):
             raise
         typer.echo(
             _OUT_OF_MEMORY.format(error=str(error).splitlines()[0] if str(error) else "no detail"), err=True

@@ -6,9 +6,11 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from latentvr.cli.arguments import Start
 
-def run(recipe: Path, overrides: Sequence[str], *, dry_run: bool, resume: bool) -> None:
-    """Train, or with `dry_run` print settings, their origin and the sizes."""
+
+def run(recipe: Path, overrides: Sequence[str], start: Start) -> None:
+    """Train, or print settings, their origin and the sizes, or launch processes that train."""
     import typer
 
     from latentvr.config.load import load
@@ -16,15 +18,21 @@ def run(recipe: Path, overrides: Sequence[str], *, dry_run: bool, resume: bool) 
 
     resolved = load(recipe, overrides)
     require(resolved)
-    if dry_run:
+    if start.launched:
+        from latentvr.cli import launch
+
+        launch.run("train", recipe, overrides, start, resolved)
+        return
+    if start.dry_run:
         from latentvr.runs.dry_run import describe
 
-        typer.echo(describe(resolved))
+        typer.echo(describe(resolved, int(os.environ.get("WORLD_SIZE", "1"))))
         return
     from latentvr.cli.logs import to_terminal
+    from latentvr.runs.launching import has_begun
     from latentvr.runs.sft import train
 
     to_terminal()
-    checkpoint = train(resolved, resume=resume)
+    checkpoint = train(resolved, resume=start.resume or (start.resume_or_start and has_begun(resolved)))
     if os.environ.get("RANK", "0") == "0":  # of the processes of a launch by torchrun, one speaks
         typer.echo(f"checkpoint: {checkpoint}")

@@ -53,6 +53,8 @@ RANGES: dict[str, Range] = {
     "data.limit": _COUNT,
     "data.max_length": _COUNT,
     "data.workers": _FROM_ZERO,
+    "data.pack_length": _COUNT,
+    "data.pack_window": _COUNT,
     "data.toy.train": _FROM_ZERO,
     "data.toy.validation": _FROM_ZERO,
     "data.toy.test": _FROM_ZERO,

@@ -100,6 +100,12 @@ def _decode(recipe: Recipe) -> Found:
             f"expected 0 in reinforcement, which encodes its prompts itself, got {recipe.data.workers}; "
             "fix: leave the key out",
         )
+    if recipe.data.packing:
+        yield (
+            "data.packing",
+            "expected false in reinforcement, which trains on the rollouts that it makes, got true; "
+            "fix: leave the key out",
+        )
     if penalty != 1:
         yield (
             "decode.repetition_penalty",

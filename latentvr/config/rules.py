@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from latentvr.config.decode_rules import decode_problems
+from latentvr.config.deepspeed_rules import deepspeed_problems
 from latentvr.config.load import Resolved
 from latentvr.config.provenance import DEFAULT, Problem
 from latentvr.config.ranges import out_of_range
@@ -202,6 +203,11 @@ def _device(resolved: Resolved) -> Iterator[Violation]:
         )
 
 
+def _deepspeed(resolved: Resolved) -> Iterator[Violation]:
+    for key, message in deepspeed_problems(resolved.recipe):
+        yield Violation(key, message)
+
+
 def _training_data(resolved: Resolved) -> Iterator[Violation]:
     data, keep = resolved.recipe.data, resolved.recipe.train.keep
     if data.source == "records" and data.train is None:
@@ -280,7 +286,7 @@ def _listed(names: object) -> str:
 
 
 _SHARED: tuple[Rule, ...] = (
-    _ranges, _reasoner, _pixels, _pack, _device, _training_data, _toy, _lists, _visibilities,
+    _ranges, _reasoner, _pixels, _pack, _device, _deepspeed, _training_data, _toy, _lists, _visibilities,
     _decode_of_method, _output_dir,
 )  # fmt: skip
 _RULES: tuple[Rule, ...] = (*_SHARED, _stages)

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
+from latentvr.config.data_section import DataConfig as DataConfig
+from latentvr.config.data_section import ToyConfig as ToyConfig
 from latentvr.config.rl_section import RLConfig as RLConfig
 
 Kernel = Literal["auto", "two_pass", "varlen", "mask", "flex"]
@@ -64,7 +66,8 @@ class ModelConfig:
 
     path: str = "Qwen/Qwen3-VL-4B-Instruct"
     """Local folder, hub id, a run folder or checkpoint of this library to go on from, or a built-in tiny
-    model: `tiny-qwen2.5-vl`, `tiny-qwen3-vl` (random weights) or `tiny-backbone` (shipped, pretrained)."""
+    model: `tiny-qwen2.5-vl`, `tiny-qwen3-vl`, `tiny-llava-ov-1.5` (random weights) or `tiny-backbone`
+    (shipped, pretrained)."""
     revision: str | None = None
     """Hub revision (branch, tag or commit) to pin; not used for local folders."""
     dtype: Precision = "bfloat16"
@@ -78,6 +81,12 @@ class ModelConfig:
     """Largest image area in pixels after resizing; null keeps the processor's own. Not in the paper."""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, about a third more time."""
+    vision_attention: Literal["auto", "sdpa", "flash_attention_2"] = "auto"
+    """Attention kernel of the vision tower; `auto` takes flash-attn where it is installed and the model lies
+    in half precision on CUDA."""
+    compile: bool = False
+    """Compile the language model's feed-forward blocks and norms with torch.compile for training; the first
+    steps then take longer. Not in the paper."""
     pack: bool = False
     """For answering on a CPU in float32: reorder the weights of the language model for faster products. The
     last digits of results may change."""
@@ -85,51 +94,6 @@ class ModelConfig:
     """Run code that comes with a hub model. Off unless you have read that code."""
     lora: LoraConfig = field(default_factory=LoraConfig)
     """Adapters; used where something trains with `trainable: lora`."""
-
-
-@dataclass
-class ToyConfig:
-    """Scenes that the library makes itself, from real digit scans and photographs."""
-
-    train: int = 1000
-    """Training samples per task."""
-    validation: int = 200
-    """Validation samples per task."""
-    test: int = 400
-    """Test samples per task."""
-    size: int = 64
-    """Side of each image in pixels."""
-    seed: int = 42
-    """Seed of the scenes, apart from the seed of training."""
-
-
-@dataclass
-class DataConfig:
-    """Where samples come from."""
-
-    source: Literal["records", "toy"] = "records"
-    """`records` reads the files below; `toy` makes scenes by `data.toy`."""
-    train: str | None = None
-    """Training records: JSONL, parquet, LLaVA JSON, TRL conversational JSONL, a `datasets` folder, or a meta
-    file that names several of these."""
-    validation: str | None = None
-    """Validation records; needed where `train.keep` is `best`."""
-    test: str | None = None
-    """Test records, for `latentvr eval` without `--data`."""
-    image_root: str | None = None
-    """Folder that all image paths must stay under; null means the folder of the records file."""
-    tasks: list[str] = field(default_factory=list)
-    """Keep the records of these tasks alone; empty keeps all. For `toy`, the tasks to make."""
-    limit: int | None = None
-    """Keep the first so many records of each split; null keeps all. For `toy`, of each task in each split."""
-    max_length: int = 8192
-    """Longest sample in tokens; a longer one stops the run, naming the record."""
-    feature_cache: Literal["off", "memory"] = "off"
-    """`memory` encodes each image once and keeps the features of the frozen vision tower in memory."""
-    workers: int = 0
-    """Loader processes; 0 loads in the main process."""
-    toy: ToyConfig = field(default_factory=ToyConfig)
-    """Settings of generated scenes."""
 
 
 @dataclass
@@ -199,6 +163,9 @@ class TrainConfig:
     """On CUDA, use deterministic kernels, at a price in speed; on a CPU equal runs give equal bits anyway."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to run; `auto` takes CUDA where there is any."""
+    deepspeed: str | None = None
+    """DeepSpeed settings, such as `launchers/deepspeed/zero2.json`, which split the optimiser and perhaps the
+    weights over the processes of a launch; null keeps whole copies in each."""
 
 
 @dataclass

@@ -22,6 +22,7 @@ def stage_problems(resolved: Resolved) -> Iterator[tuple[str, str]]:
     yield from _lora(recipe)
     yield from _trainable_order(recipe)
     yield from _cached_features(recipe)
+    yield from _packing(recipe)
     if not any(
         (stage.epochs if stage.steps is None else stage.steps) > 0 for stage in recipe.stages.values()
     ):
@@ -64,6 +65,22 @@ def _cached_features(recipe: Recipe) -> Iterator[tuple[str, str]]:
             "data.feature_cache",
             f"expected off where a stage trains the vision tower, got {recipe.data.feature_cache} with "
             f"stages.{trains[0]}.trainable=all; fix: set data.feature_cache=off, or train language",
+        )
+
+
+def _packing(recipe: Recipe) -> Iterator[tuple[str, str]]:
+    data = recipe.data
+    if data.packing and recipe.model.attention == "two_pass":
+        yield (
+            "model.attention",
+            "expected auto, varlen, mask or flex with data.packing=true, got two_pass, which takes one "
+            "sample per row; fix: leave the key out",
+        )
+    if not data.packing and data.pack_length is not None:
+        yield (
+            "data.pack_length",
+            f"expected data.packing=true with it, got false with {data.pack_length}; "
+            "fix: set data.packing=true, or leave the key out",
         )
 
 

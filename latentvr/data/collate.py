@@ -13,12 +13,14 @@ from latentvr.data.encode import IGNORED, EncodedSample
 
 
 def collate(
-    samples: Sequence[EncodedSample], pad_id: int, side: Literal["right", "left"] = "right"
+    items: Sequence[EncodedSample | Sequence[EncodedSample]],
+    pad_id: int,
+    side: Literal["right", "left"] = "right",
 ) -> dict[str, Any]:
-    """Pad samples to the longest and join their images.
+    """Lay the samples of each row end to end, pad rows to the longest and join their images.
 
     Args:
-        samples: B samples.
+        items: B samples, or B rows of samples.
         pad_id: token id of the padding.
         side: where the padding goes; left for generation.
 
@@ -27,15 +29,22 @@ def collate(
         and with images `image_grid_thw` (images, 3) and `pixel_values` (P, values) or `features` (F, N, D).
         With slots that refer to visual tokens also `slots` (R, 2): number of the slot in the batch, and of
         the visual token among those of all prompts and then of all references; with references the same three
-        keys with the prefix `reference_`.
+        keys with the prefix `reference_`. Rows of samples also give `documents` (B, S), which numbers the
+        samples of each row, -1 at padding; whatever else counts samples does so row by row.
     """
+    rows = [[item] if isinstance(item, EncodedSample) else list(item) for item in items]
+    samples = [sample for row in rows for sample in row]
     batch: dict[str, Any] = {
-        "input_ids": _pad([s.ids for s in samples], pad_id, side),
-        "labels": _pad([s.labels for s in samples], IGNORED, side),
-        "roles": _pad([s.roles for s in samples], int(Role.PAD), side),
-        "position_ids": _pad([s.positions for s in samples], 0, side).transpose(0, 1).contiguous(),
+        "input_ids": _pad([torch.cat([s.ids for s in row]) for row in rows], pad_id, side),
+        "labels": _pad([torch.cat([s.labels for s in row]) for row in rows], IGNORED, side),
+        "roles": _pad([torch.cat([s.roles for s in row]) for row in rows], int(Role.PAD), side),
+        "position_ids": _pad([torch.cat([s.positions for s in row], 1) for row in rows], 0, side)
+        .transpose(0, 1)
+        .contiguous(),
         "sample_ids": [s.id for s in samples],
     }
+    if not all(isinstance(item, EncodedSample) for item in items):
+        batch["documents"] = _pad([_numbers(row) for row in rows], -1, side)
     with_images = [s for s in samples if len(s.grid)]
     if with_images:
         batch["image_grid_thw"] = torch.cat([s.grid for s in with_images])
@@ -49,6 +58,11 @@ def collate(
     if any(len(s.slots) for s in samples):
         batch["slots"] = _slots(samples)
     return batch
+
+
+def _numbers(row: Sequence[EncodedSample]) -> Tensor:
+    """Number of the sample at each token of a row (S,)."""
+    return torch.repeat_interleave(torch.tensor([len(sample.ids) for sample in row]))
 
 
 def _images(samples: Sequence[tuple[str, Tensor | None, Tensor | None]], prefix: str) -> dict[str, Tensor]:

@@ -6,7 +6,7 @@ Shape letters: S sequence, N visual tokens, P patches, F feature levels, D width
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import groupby
 
 import torch
@@ -18,8 +18,8 @@ from latentvr.data.answer_tokens import answer_tokens
 from latentvr.data.layout import Layout, NewToken, Segment
 from latentvr.data.processor import IMAGE_TOKEN, Processor
 from latentvr.data.record import Record
-from latentvr.data.regions import painted_over
-from latentvr.data.slots import Slots, place_slots, regions_of
+from latentvr.data.slots import expanded_slots, place_slots, regions_of
+from latentvr.data.tower_pictures import placed_pictures
 from latentvr.errors import RecordError
 
 IGNORED = -100
@@ -104,20 +104,22 @@ class Encoder:
     def encode(
         self,
         record: Record,
-        images: Sequence[Image.Image],
+        images: Sequence[Image.Image] | None,
         with_answer: bool = True,
         where: str = "",
         grid: Tensor | None = None,
+        reference_grid: Tensor | None = None,
     ) -> EncodedSample:
         """Encode one record.
 
         Args:
             record: the record.
-            images: its images in RGB, in prompt order.
+            images: its images in RGB, in prompt order; None where both grids are given.
             with_answer: False stops after the assistant's header, for generation.
             where: how error messages call the record's place; its id by default.
             grid: patches per image of the prompt (images, 3), where their features are at hand: they are not
                 cut into patches then.
+            reference_grid: the same of pictures that are targets and stand in no prompt.
 
         Returns:
             The sample, without padding.
@@ -128,7 +130,9 @@ class Encoder:
         where = where or f"record {record.id!r}"
         layout = self.require(record, where, with_answer)
         placed = [segment for segment in layout.user if segment.kind == "image"]
-        if len(images) != len(record.images):
+        if images is None:
+            images = ()
+        elif len(images) != len(record.images):
             raise RecordError(
                 f"expected {len(record.images)} images, got {len(images)}, at {where}; fix: give every image"
             )
@@ -136,17 +140,15 @@ class Encoder:
         if grid is None:
             pixel_values, grid = self._patches(images, placed)
         answered = layout.answer if with_answer else ()
-        slots = place_slots((*layout.user, *answered), images, placed, grid, self.processor, where)
-        user, answered = _expand_slots(layout.user, answered, slots)
+        slots = place_slots(
+            (*layout.user, *answered), images, placed, grid, self.processor, where, reference_grid
+        )
+        user, answered = expanded_slots(layout.user, answered, slots)
         prompt, answer = self._render(user, answered)
         prompt_ids = self._tokenize(self._expand(prompt, grid))
         answer_ids = self._tokenize(answer) if with_answer else []
         ids = torch.tensor(prompt_ids + answer_ids, dtype=torch.long)
-        if len(ids) > self.max_length:
-            raise RecordError(
-                f"expected at most {self.max_length} tokens, got {len(ids)}, at {where}; "
-                "fix: raise data.max_length or lower model.max_pixels"
-            )
+        self._require_room(len(ids), where)
         roles = self._assign_roles(ids, len(prompt_ids), placed, grid)
         labels = torch.where(roles == Role.ANSWER, ids, IGNORED)
         for token_id in self._written:
@@ -180,6 +182,13 @@ class Encoder:
         own[first:last] = True
         return torch.tensor(ids, dtype=torch.long), own
 
+    def _require_room(self, length: int, where: str) -> None:
+        if length > self.max_length:
+            raise RecordError(
+                f"expected at most {self.max_length} tokens, got {length}, at {where}; "
+                "fix: raise data.max_length or lower model.max_pixels"
+            )
+
     def _visual_tokens(self, grid: Tensor) -> int:
         return sum(self.processor.visual_tokens(row) for row in grid)
 
@@ -209,8 +218,7 @@ class Encoder:
         """Cut the images into patches in the order of the layout, which may use an image twice."""
         if not placed:
             return None, torch.zeros(0, 3, dtype=torch.long)
-        pictures = [painted_over(images[segment.image], segment.hidden) for segment in placed]
-        return self.processor.encode_images(pictures)
+        return self.processor.encode_images(placed_pictures(images, placed))
 
     def _refuse_control_tokens(self, segments: Sequence[Segment], where: str) -> None:
         """Data must not be able to write control tokens: they would forge turns, images or latents."""
@@ -270,17 +278,3 @@ class Encoder:
         if image_roles:
             roles[ids == self.processor.image_token_id] = torch.cat(image_roles)
         return roles
-
-
-def _expand_slots(
-    user: Sequence[Segment], answer: Sequence[Segment], slots: Slots
-) -> tuple[tuple[Segment, ...], tuple[Segment, ...]]:
-    """Write each slot token as often as its segment has slots."""
-    counts = iter(slots.counts)
-    written = [
-        replace(segment, kind="tokens", text=segment.text * next(counts))
-        if segment.kind == "slots"
-        else segment
-        for segment in (*user, *answer)
-    ]
-    return tuple(written[: len(user)]), tuple(written[len(user) :])

@@ -13,9 +13,10 @@ import struct
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from latentvr.errors import ImageError
 
@@ -29,6 +30,8 @@ _URL_OR_DRIVE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://|data:|file:|[A-Za-z]:")
 _ALPHA_MODES = ("RGBA", "LA")
 _OPAQUE_MODES = ("RGB", "L", "P", "1", "CMYK")
 _DEEP_GREY_MODES = ("I;16", "I;16B", "I;16L", "I;16N", "I")
+_ON_THEIR_SIDE = (5, 6, 7, 8)  # EXIF orientations that swap width and height
+_NOTES = (b"eXIf", b"tEXt", b"zTXt", b"iTXt")  # PNG chunks that may hold an orientation
 # All that Pillow's decoders have been seen to raise on damaged files.
 _DAMAGE = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, struct.error, zlib.error)
 
@@ -135,7 +138,7 @@ def decode_image(
         raise _error(f"at most {MAX_BYTES} bytes", "a larger file", where, "make the image smaller")
     if not data:
         raise _error("an image file", "0 bytes", where, "copy or download the file again")
-    image = _open_header(data, where, formats)
+    image = _open_header(io.BytesIO(data), where, formats)
     try:
         frames = getattr(image, "n_frames", 1)
         if frames != 1:
@@ -147,12 +150,75 @@ def decode_image(
     return _to_rgb(turned, where)
 
 
-def _open_header(data: bytes, where: str, formats: Sequence[str]) -> Image.Image:
+def open_size(name: str, root: str | Path, where: str) -> tuple[int, int]:
+    """Width and height of the image that `open_image` would give, from its header.
+
+    Args:
+        name: path relative to the root, with "/" between folders.
+        root: the image root; links may not lead out of it.
+        where: what errors name as the place.
+
+    Returns:
+        Pixels of the upright picture.
+
+    Raises:
+        ImageError: the name is unsafe, the file is missing, too large, no picture, or damaged at its
+            beginning.
+    """
+    path = resolve_image(name, root, where)
+    place = f"{where}, image {_shown(name)}"
+    try:
+        with path.open("rb") as stream:
+            return decoded_size(stream, place)
+    except OSError as error:
+        raise _error("a readable file", str(error.strerror), place, "check its permissions") from error
+
+
+def decoded_size(stream: BinaryIO, where: str) -> tuple[int, int]:
+    """Width and height of the image that `decode_image` would give, from its header.
+
+    Args:
+        stream: the file, open at its start.
+        where: what errors name as the place.
+
+    Returns:
+        Pixels of the upright picture.
+
+    Raises:
+        ImageError: too large, no picture in one of `FORMATS`, or damaged at its beginning.
+    """
+    image = _open_header(stream, where, FORMATS)
+    try:
+        ends_first = image.format == "PNG" and not _late_notes(stream)
+        # Pillow decodes a whole PNG in search of notes behind its pixels.
+        exif = Image.Image.getexif(image) if ends_first else image.getexif()
+        turned = exif.get(ExifTags.Base.Orientation, 1) in _ON_THEIR_SIDE
+    except _DAMAGE as error:
+        raise _error("an undamaged image", _one_line(error), where, "copy or download it again") from error
+    width, height = image.size
+    return (height, width) if turned else (width, height)
+
+
+def _late_notes(stream: BinaryIO) -> bool:
+    """Whether a PNG file has notes behind its first pixels; the stream stays where it is."""
+    place = stream.tell()
+    stream.seek(8)
+    pixels = found = False
+    while not found and len(head := stream.read(8)) == 8:
+        kind = head[4:]
+        pixels = pixels or kind == b"IDAT"
+        found = pixels and kind in _NOTES
+        stream.seek(int.from_bytes(head[:4], "big") + 4, io.SEEK_CUR)
+    stream.seek(place)
+    return found
+
+
+def _open_header(stream: BinaryIO, where: str, formats: Sequence[str]) -> Image.Image:
     """Read the header alone, and check the size that it claims."""
     fix = "make the image smaller"
     limit = f"at most {MAX_PIXELS} pixels"
     try:
-        image = Image.open(io.BytesIO(data), formats=list(formats))
+        image = Image.open(stream, formats=list(formats))
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise _error(limit, "many more", where, fix) from error
     except UnidentifiedImageError as error:

@@ -127,7 +127,7 @@ def _require_words(tokenizer: PreTrainedTokenizerBase, path: str) -> None:
     if IMAGE_TOKEN not in vocabulary:
         raise ModelError(
             f"expected a tokenizer with {IMAGE_TOKEN}, got one without, at {path!r}; "
-            "fix: use a model of the Qwen2.5-VL or Qwen3-VL family"
+            "fix: use a model of the Qwen2.5-VL, Qwen3-VL or LLaVA-OneVision-1.5 family"
         )
 
 

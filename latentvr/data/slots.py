@@ -6,7 +6,7 @@ Shape letters: R references, P patches.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from PIL import Image
@@ -44,6 +44,7 @@ def place_slots(
     grid: Tensor,
     processor: Processor,
     where: str,
+    beside_grid: Tensor | None = None,
 ) -> Slots:
     """Count the slots of a sample and point each at its visual tokens.
 
@@ -54,6 +55,8 @@ def place_slots(
         grid: patches per placed image, (images, 3).
         processor: cuts references into patches.
         where: how error messages call the sample.
+        beside_grid: patches per reference (references, 3), where their features are at hand: no picture is
+            cut into patches then.
 
     Returns:
         The slots; none where the layout has no "slots" segment.
@@ -62,11 +65,13 @@ def place_slots(
         RecordError: a segment has no region, or one of an image that does not stand in the prompt.
     """
     regions = regions_of(segments, where)
-    beside = list(dict.fromkeys(key for region in regions if (key := _reference(region)) is not None))
-    pictures = [_picture(images, key, where) for key in beside]
-    pixel_values, beside_grid = (
-        processor.encode_images(pictures) if pictures else (None, torch.zeros(0, 3, dtype=torch.long))
-    )
+    beside = _references(regions)
+    pixel_values = None
+    if beside_grid is None:
+        pictures = reference_pictures(regions, images, where)
+        pixel_values, beside_grid = (
+            processor.encode_images(pictures) if pictures else (None, torch.zeros(0, 3, dtype=torch.long))
+        )
     grids = torch.cat([grid, beside_grid])
     starts = [0]
     for row in grids:
@@ -82,6 +87,29 @@ def place_slots(
         pairs += [(sum(counts) + slot, token) for slot, token in runs]
         counts.append(runs[-1][0] + 1)
     return Slots(counts, torch.tensor(pairs, dtype=torch.long).reshape(-1, 2), pixel_values, beside_grid)
+
+
+def expanded_slots(
+    user: Sequence[Segment], answer: Sequence[Segment], slots: Slots
+) -> tuple[tuple[Segment, ...], tuple[Segment, ...]]:
+    """Write each slot token as often as its segment has slots.
+
+    Args:
+        user: the user's turn.
+        answer: the assistant's turn.
+        slots: of both turns.
+
+    Returns:
+        Both turns without "slots" segments.
+    """
+    counts = iter(slots.counts)
+    written = [
+        replace(segment, kind="tokens", text=segment.text * next(counts))
+        if segment.kind == "slots"
+        else segment
+        for segment in (*user, *answer)
+    ]
+    return tuple(written[: len(user)]), tuple(written[len(user) :])
 
 
 #: Image processors refuse pictures that are this many times as long as wide.
@@ -112,6 +140,30 @@ def regions_of(segments: Sequence[Segment], where: str) -> list[Region]:
         if segment.kind == "slots" and segment.region is not None:
             regions.append(segment.region)
     return regions
+
+
+def reference_pictures(
+    regions: Sequence[Region], images: Sequence[Image.Image], where: str
+) -> list[Image.Image]:
+    """The pictures beside the prompt that regions need.
+
+    Args:
+        regions: of the sample's slots, in order.
+        images: of the record, in RGB.
+        where: how error messages call the sample.
+
+    Returns:
+        Each picture once, in the order of its first region.
+
+    Raises:
+        RecordError: a part of an image is too thin a strip.
+    """
+    return [_picture(images, key, where) for key in _references(regions)]
+
+
+def _references(regions: Sequence[Region]) -> list[Key]:
+    """Names of the pictures beside the prompt."""
+    return list(dict.fromkeys(key for region in regions if (key := _reference(region)) is not None))
 
 
 def _reference(region: Region) -> Key | None:

@@ -82,7 +82,7 @@ def generate(
     _require(model, batch, rollouts, feed)
     # Faster than `no_grad`, but what it makes must not meet autograd: not for a model that trains afterwards.
     trains = any(parameter.requires_grad for parameter in model.parameters())
-    with contextlib.nullcontext() if trains else torch.inference_mode():
+    with model.backbone.uncompiled(), contextlib.nullcontext() if trains else torch.inference_mode():
         start = prefill(model, batch, stage, rollouts, decode, prefix)
         last = batch["input_ids"][:, -1].repeat_interleave(rollouts).tolist()
         latent = LatentMode(model, decode, last, feed, perturb)

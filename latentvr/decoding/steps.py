@@ -71,5 +71,5 @@ class Steps:
         """Compute the factors of the next steps, the nearest last."""
         ahead = self.positions + arange(1, AHEAD + 1, device=self.positions.device)
         self.positions = ahead[..., -1:]
-        cosines, sines = self._rotary(like, ahead)
+        cosines, sines = self._rotary(like, self.backbone.rotary_positions(ahead))
         self._factors = list(zip(cosines.split(1, -2), sines.split(1, -2), strict=True))[::-1]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 
 import numpy as np
 import torch
 
 from latentvr.attention.visibility import Visibility
+from latentvr.config.memory_keys import for_answers
 from latentvr.config.schema import DecodeConfig
 from latentvr.data.collate import collate
 from latentvr.data.encode import EncodedSample
@@ -19,6 +21,7 @@ from latentvr.evaluation.kept import Kept
 from latentvr.evaluation.metrics import Prediction, judge
 from latentvr.evaluation.prompts import Prompts
 from latentvr.models.latent_model import LatentModel
+from latentvr.models.out_of_memory import enough_memory, work_on_samples
 from latentvr.reasoners.base import Stage
 
 
@@ -32,6 +35,7 @@ def answer_all(
     rule: Callable[[Record], str] | None = None,
     kept: Kept | None = None,
     told: Callable[[int, int], None] | None = None,
+    phase: str = "evaluation",
 ) -> list[Prediction]:
     """Generate an answer for each prompt, in batches of similar length, and score it.
 
@@ -47,6 +51,7 @@ def answer_all(
         rule: gives the id of the rule that reads the answer to a record; "native" by default.
         kept: predictions are added to it, and those that it has are not made anew.
         told: is called with the number of answered and of all records.
+        phase: what an `OutOfMemory` calls it.
 
     Returns:
         Predictions in the order of the records.
@@ -63,7 +68,9 @@ def answer_all(
             if all(i in out for i, _ in part):
                 continue
             generator = _draws(model, decode.seed, min(i for i, _ in part))
-            written = answer_batch(model, [sample for _, sample in part], stage, decode, generator=generator)
+            samples = [sample for _, sample in part]
+            with _watched(model, phase, samples, batch_size, decode):
+                written = answer_batch(model, samples, stage, decode, generator=generator)
             made = {
                 i: _judged(model, records[i], row, rule) for (i, _), row in zip(part, written, strict=True)
             }
@@ -73,6 +80,16 @@ def answer_all(
             if told is not None:
                 told(len(out), len(records))
     return [out[i] for i in range(len(records))]
+
+
+def _watched(
+    model: LatentModel, phase: str, samples: Sequence[EncodedSample], batch_size: int, decode: DecodeConfig
+) -> AbstractContextManager[None]:
+    """Where a lack of memory is told in terms of answers."""
+    return enough_memory(
+        lambda: work_on_samples(phase, samples, model.processor.image_processor.patch_size),
+        lambda pixels: for_answers(batch_size, decode.max_new_tokens, pixels),
+    )
 
 
 def _draws(model: LatentModel, seed: int, place: int) -> torch.Generator:

@@ -8,6 +8,7 @@ from functools import partial
 
 from latentvr.attention.roles import Role
 from latentvr.data.encode import EncodedSample, Encoder
+from latentvr.data.known_features import KnownFeatures, encode_record
 from latentvr.data.layout import Layout, Segment
 from latentvr.data.record import Record, Source
 from latentvr.models.features import cache_features, lent
@@ -26,6 +27,7 @@ class Prompts:
         encoder: how they are encoded.
         keep: hold every sample after its first use, features included; for repeated use of small sources.
         lender: prompts of the same source that were used and kept: their features are not computed anew.
+        known: features of the records' images, answers left out; None encodes them.
     """
 
     def __init__(
@@ -35,12 +37,14 @@ class Prompts:
         encoder: Encoder,
         keep: bool = False,
         lender: Prompts | None = None,
+        known: KnownFeatures | None = None,
     ) -> None:
         self.model = model
         self.source = source
         self.encoder = encoder
         self.keep = keep
         self.lender = lender
+        self.known = known
         self.kept: dict[int, EncodedSample] = {}
 
     def windows(
@@ -67,7 +71,7 @@ class Prompts:
         record = self.source.records[place]
         found = None if self.lender is None else lent(self.model, self.lender.kept[place])
         if found is None:
-            return self.encoder.encode(record, self.source.images(record), with_answer=False)
+            return encode_record(self.encoder, self.source, place, self.known, with_answer=False)
         features, grid = found
         sample = self.encoder.encode(record, self.source.images(record), with_answer=False, grid=grid)
         return replace(sample, features=features)

@@ -8,6 +8,8 @@ Shape letters: B batch, S sequence, N visual tokens of a batch, D width, V vocab
 
 from __future__ import annotations
 
+import contextlib
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -22,6 +24,9 @@ class Backbone:
     Args:
         model: the stock `...ForConditionalGeneration` module.
         kernel: concrete attention kernel of the language model (`two_pass`, `varlen`, `mask`, `flex`).
+
+    Attributes:
+        compiled: whether parts of the language model are compiled, for passes without a cache.
     """
 
     #: `config.model_type` of the models that this adapter serves.
@@ -30,6 +35,7 @@ class Backbone:
     def __init__(self, model: Any, kernel: str = "mask") -> None:
         self.model = model
         self.kernel = kernel
+        self.compiled = False
         model.set_attn_implementation({"text_config": implementation(kernel)})
 
     @property
@@ -104,6 +110,10 @@ class Backbone:
         out: Tensor = positions
         return out
 
+    def rotary_positions(self, positions_3BS: Tensor) -> Tensor:
+        """Positions in the form that the decoder takes; here as they are."""
+        return positions_3BS
+
     def decode(
         self,
         embeds_BSD: Tensor,
@@ -129,16 +139,21 @@ class Backbone:
         deep = {}
         if features_FND is not None and features_FND.shape[0] > 1:
             deep = {"visual_pos_masks": image_mask_BS, "deepstack_visual_embeds": list(features_FND[1:])}
-        out: Tensor = self.language_model(
-            inputs_embeds=embeds_BSD,
-            position_ids=positions_3BS,
-            attention_mask=attend.attention_mask,
-            past_key_values=cache,
-            use_cache=cache is not None,
-            **deep,
-            **attend.kwargs,
-        ).last_hidden_state
+        with contextlib.nullcontext() if cache is None else self.uncompiled():
+            out: Tensor = self.language_model(
+                inputs_embeds=embeds_BSD,
+                position_ids=self.rotary_positions(positions_3BS),
+                attention_mask=attend.attention_mask,
+                past_key_values=cache,
+                use_cache=cache is not None,
+                **deep,
+                **attend.kwargs,
+            ).last_hidden_state
         return out
+
+    def uncompiled(self) -> AbstractContextManager[Any]:
+        """Run compiled parts as they are inside the block: decoding has other shapes, too small to gain."""
+        return torch.compiler.set_stance("force_eager") if self.compiled else contextlib.nullcontext()
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Apply the language-model head: (..., D) to (..., V)."""

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 
 import torch
 from torch import Tensor
 
 from latentvr.attention.roles import Role
+from latentvr.config.memory_keys import for_images
 from latentvr.data.encode import EncodedSample
 from latentvr.models.latent_model import LatentModel
+from latentvr.models.out_of_memory import Work, enough_memory, largest
 
 #: Patches that go through the tower at once: about 130 MB of them, 25 images of 900 visual tokens.
 PATCHES_AT_ONCE = 1 << 15
@@ -69,9 +72,19 @@ def _encoded(
     for part in _groups(samples, grid, limit):
         values = torch.cat([getattr(s, patches) for s in part]).to(device)
         grids = torch.cat([getattr(s, grid) for s in part])
-        features = model.backbone.encode_images(values, grids.to(device)).cpu()
+        with encoding(model, grids):
+            features = model.backbone.encode_images(values, grids.to(device)).cpu()
         counts = [int(getattr(s, grid).prod(-1).sum()) // merge for s in part]
         yield part, [piece.clone() for piece in features.split(counts, dim=1)]
+
+
+def encoding(model: LatentModel, grids: Tensor) -> AbstractContextManager[None]:
+    """Where a lack of memory is told in terms of images, with grids of patches (images, 3)."""
+    patches, patch = int(grids.prod(-1).sum()), int(model.processor.image_processor.patch_size)
+    work = Work(
+        "the encoding of images", f"{len(grids):,} images of {patches:,} patches", largest([grids], patch)
+    )
+    return enough_memory(work, for_images)
 
 
 def _groups(samples: Sequence[EncodedSample], grid: str, limit: int) -> Iterator[list[EncodedSample]]:

@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from latentvr.attention.kernels import AttentionInputs, prepare
 from latentvr.attention.mask import reference_mask
@@ -22,6 +21,7 @@ from latentvr.data.processor import Processor
 from latentvr.models.backbone import Backbone
 from latentvr.models.own_inputs import own_inputs
 from latentvr.models.scoring import Scores, Scoring, score
+from latentvr.models.token_loss import token_loss
 from latentvr.models.token_rows import TokenRows
 from latentvr.reasoners.base import Batch, LatentReasoner, Stage, Term
 
@@ -194,7 +194,7 @@ class LatentModel(nn.Module):
     def forward(self, batch: Batch, stage: Stage, scoring: Scoring | None = None) -> dict[str, Term] | Scores:
         """Loss terms of a batch, each summed over its items; with `scoring`, how likely its tokens are.
 
-        Only the L positions that predict a label reach the head: L x V logits, never B x S x V.
+        Only the L positions that predict a label reach the head, some at a time: never B x S x V logits.
         """
         if scoring is not None:
             return score(self, batch, stage, scoring)
@@ -206,8 +206,8 @@ class LatentModel(nn.Module):
         hidden_BSD = self.hidden(batch, features_FND, stage, slots=slots)
         wanted_BS = batch["labels"][:, 1:]
         keep_BS = wanted_BS != IGNORED
-        logits_LV = self.logits(hidden_BSD[:, :-1][keep_BS], self.reasoner.suppresses_in_loss)
-        ce = functional.cross_entropy(logits_LV, wanted_BS[keep_BS], reduction="sum")
+        suppress = self.reasoner.suppresses_in_loss
+        ce = token_loss(self, hidden_BSD[:, :-1][keep_BS], wanted_BS[keep_BS], suppress)
         return {"ce": Term(ce), **self.reasoner.losses(hidden_BSD, batch, features_FND, stage)}
 
 

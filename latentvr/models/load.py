@@ -19,13 +19,16 @@ from latentvr.errors import ModelError
 from latentvr.models import tiny
 from latentvr.models.backbone import Backbone
 from latentvr.models.latent_model import LatentModel
+from latentvr.models.llava_onevision1_5.backbone import LlavaOneVision15Backbone
+from latentvr.models.llava_onevision1_5.registration import register
 from latentvr.models.load_report import explained
 from latentvr.models.qwen2_5_vl import Qwen25VLBackbone
 from latentvr.models.qwen3_vl import Qwen3VLBackbone
 from latentvr.reasoners.registry import reasoner_class
 
 log = logging.getLogger(__name__)
-BACKBONES: tuple[type[Backbone], ...] = (Qwen25VLBackbone, Qwen3VLBackbone)
+BACKBONES: tuple[type[Backbone], ...] = (Qwen25VLBackbone, Qwen3VLBackbone, LlavaOneVision15Backbone)
+register()
 TINY_BACKBONE = "tiny-backbone"
 ASSETS = Path(__file__).parent / "assets"
 
@@ -143,9 +146,9 @@ def _load_weights(config: ModelConfig, apart: Collection[str]) -> Any:
     return model
 
 
-def choose_kernel(kernel: str, visibilities: list[Visibility]) -> str:
-    """Choose one attention kernel that honours all visibilities of a run."""
-    chosen = {resolve(kernel, visibility) for visibility in visibilities}
+def choose_kernel(kernel: str, visibilities: list[Visibility], packed: bool = False) -> str:
+    """Choose one kernel that honours all visibilities of a run, and packed rows where it has them."""
+    chosen = {resolve(kernel, visibility, packed=packed) for visibility in visibilities}
     return chosen.pop() if len(chosen) == 1 else "mask"
 
 

@@ -20,6 +20,7 @@ from transformers import DynamicCache
 from latentvr.attention.kernels import AttentionInputs
 from latentvr.attention.mask import decode_mask
 from latentvr.attention.roles import Role
+from latentvr.models.unpacked import unpacked
 
 if TYPE_CHECKING:
     from latentvr.models.latent_model import LatentModel
@@ -38,7 +39,7 @@ def own_inputs(
 
     Args:
         model: its adapters and dropout as they are in training.
-        batch: with answers, padded on either side.
+        batch: with answers, padded on either side, or packed.
         features_FND: from `LatentModel.features`.
         stage: gives the visibility.
         teacher_LD: what the reasoner feeds.
@@ -50,6 +51,8 @@ def own_inputs(
     span = model.reasoner.span()
     if span is None:
         return teacher_LD
+    if "documents" in batch:
+        batch = unpacked(batch)
     latent_BS = model.slot_mask(batch)
     slot_BS = latent_BS & torch.eq(batch["input_ids"], model.token_ids[span.slot])
     slot_BS &= (torch.rand(len(slot_BS), 1) < share).to(slot_BS.device)

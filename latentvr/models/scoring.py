@@ -10,7 +10,7 @@ tokens, R latents fed in completions, K latent slots of prompts and completions.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
@@ -47,9 +47,8 @@ class Scoring:
     regenerate: bool = False
 
 
-@dataclass(frozen=True)
-class Scores:
-    """The answer; everything in row-major order.
+class Scores(NamedTuple):
+    """The answer; everything in row-major order. DeepSpeed finds tensors in tuples, not in other classes.
 
     Attributes:
         log_probs_L: natural log-probability of each labelled token.

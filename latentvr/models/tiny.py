@@ -168,9 +168,36 @@ def qwen3_vl_config(processor: Processor, patch: int = 8) -> Any:
     )
 
 
+def llava_onevision1_5_config(processor: Processor, patch: int = 8) -> Any:
+    """Config of `tiny-llava-ov-1.5`: vision 3 x 96 with class tokens, language 4 x 128 with one axis."""
+    from latentvr.models.llava_onevision1_5.configuration import LlavaOneVision15Config
+
+    return LlavaOneVision15Config(
+        text_config={
+            **TEXT,
+            "head_dim": 32,
+            "vocab_size": VOCABULARY,
+            "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0},
+            **_end_ids(processor),
+        },
+        vision_config={
+            "depth": 3,
+            "hidden_size": 96,
+            "intermediate_size": 256,
+            "num_heads": 4,
+            "patch_size": patch,
+            "text_hidden_size": TEXT["hidden_size"],
+            "initializer_range": 0.04,
+        },
+        tie_word_embeddings=True,
+        **_special_ids(processor),
+    )
+
+
 FAMILIES: dict[str, Callable[..., Any]] = {
     "tiny-qwen2.5-vl": qwen2_5_vl_config,
     "tiny-qwen3-vl": qwen3_vl_config,
+    "tiny-llava-ov-1.5": llava_onevision1_5_config,
 }
 
 
@@ -187,6 +214,9 @@ def build(name: str, phrases: Iterable[str], seed: int = 0) -> tuple[PreTrainedM
     """
     from transformers import AutoModelForImageTextToText
 
+    from latentvr.models.llava_onevision1_5.registration import register
+
+    register()
     processor = build_processor(phrases)
     config = FAMILIES[name](processor)
     with torch.random.fork_rng(devices=[]):

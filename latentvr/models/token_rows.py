@@ -86,10 +86,10 @@ class TokenRows(nn.Module):
     @torch.no_grad()
     def write_into(self, embedding: Tensor, head: Tensor | None = None) -> None:
         """Copy the rows into an embedding matrix (V, D), and into that of an untied head."""
-        ids = self.get_buffer("ids")
-        embedding[ids] = self.rows.to(embedding.dtype)
+        ids = self.get_buffer("ids").to(embedding.device)
+        embedding[ids] = self.rows.to(embedding)
         if self.head_rows is not None and head is not None:
-            head[ids[self.get_buffer("written")]] = self.head_rows.to(head.dtype)
+            head[self.get_buffer("written_ids").to(head.device)] = self.head_rows.to(head)
 
     @torch.no_grad()
     def read_from(self, embedding: Tensor, head: Tensor | None = None) -> None:

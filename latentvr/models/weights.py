@@ -83,6 +83,7 @@ def _save_language(model: LatentModel, folder: Path) -> None:
     matrices = [
         m.detach() for m in (model.backbone.embedding_weight, model.backbone.untied_head) if m is not None
     ]
+    ids = ids.to(matrices[0].device)
     before = [matrix[ids].clone() for matrix in matrices]
     try:
         model.rows.write_into(*matrices)
@@ -115,10 +116,10 @@ def _save_rows(token_rows: TokenRows, model: LatentModel, folder: Path) -> None:
     if model.backbone.untied_head is None:
         state[_ONLY_ROWS_HEAD] = rows.clone()
     elif token_rows.head_rows is not None:  # PEFT has one list of ids for both matrices
-        head = model.backbone.untied_head.detach()[ids].float()
-        state[_ONLY_ROWS_HEAD] = head.index_copy(
-            0, token_rows.get_buffer("written"), token_rows.head_rows.detach()
-        )
+        head = model.backbone.untied_head.detach()
+        head = head[ids.to(head.device)].float()
+        written = token_rows.get_buffer("written").to(head.device)
+        state[_ONLY_ROWS_HEAD] = head.index_copy(0, written, token_rows.head_rows.detach())
         targets.append("lm_head")
     save_file(state, folder / ADAPTER, metadata={"format": "pt"})
     config = TrainableTokensConfig(token_indices=ids.tolist(), target_modules=targets, inference_mode=True)

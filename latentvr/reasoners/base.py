@@ -17,6 +17,7 @@ from typing import Any, ClassVar, NamedTuple, Protocol
 import torch
 from torch import Tensor, nn
 
+from latentvr.attention.roles import Role
 from latentvr.attention.visibility import Visibility
 from latentvr.config.schema import DecodeConfig, ReasonerConfig
 from latentvr.data.layout import Layout, NewToken, plain_layout
@@ -51,6 +52,22 @@ class Term(NamedTuple):
 
 
 Batch = Mapping[str, Any]
+
+
+def sample_numbers(batch: Batch) -> Tensor:
+    """Tell the samples of a batch apart; a row holds several of them where it is packed.
+
+    Args:
+        batch: from `collate`.
+
+    Returns:
+        Number of the sample at each token, from 0 in row-major order, -1 at padding (B, S).
+    """
+    roles_BS: Tensor = batch["roles"]
+    inside_BS = batch.get("documents", torch.zeros_like(roles_BS, dtype=torch.long))
+    counts_B = inside_BS.amax(1) + 1
+    first_B1 = (counts_B.cumsum(0) - counts_B).unsqueeze(1)
+    return torch.where(roles_BS == int(Role.PAD), -1, inside_BS + first_B1)
 
 
 @dataclass(frozen=True)
@@ -154,7 +171,8 @@ class LatentReasoner:
         """What is fed at latent positions.
 
         Args:
-            batch: from `collate`: token ids (B, S), roles (B, S) and more.
+            batch: from `collate`: token ids (B, S), roles (B, S) and more; `sample_numbers` tells its samples
+                apart, of which a packed row has several.
             features_FND: visual features, or None without images.
             stage: the phase of training, or the one at test.
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import torch
 
 from latentvr.data.encode import EncodedSample, Encoder
+from latentvr.data.known_features import KnownFeatures, encode_record
 from latentvr.data.record import Record, Source
 from latentvr.models.features import cache_features
 from latentvr.models.latent_model import LatentModel
@@ -49,12 +50,21 @@ class RoundPrompts:
         source: records and images.
         encoder: how they are encoded.
         keep: encode all prompts at once and hold them in memory, visual features included.
+        known: features of the records' images, answers left out; None encodes them.
     """
 
-    def __init__(self, model: LatentModel, source: Source, encoder: Encoder, keep: bool) -> None:
+    def __init__(
+        self,
+        model: LatentModel,
+        source: Source,
+        encoder: Encoder,
+        keep: bool,
+        known: KnownFeatures | None = None,
+    ) -> None:
         self.model = model
         self.source = source
         self.encoder = encoder
+        self.known = known
         self._kept: dict[int, EncodedSample] = {}
         if keep:
             # In fixed parts: the last bits of features may depend on what goes through the tower with them.
@@ -75,6 +85,5 @@ class RoundPrompts:
         return [found[place] for place in places]
 
     def _encode(self, place: int) -> EncodedSample:
-        record = self.source.records[place]
-        where = self.source.where(record)
-        return self.encoder.encode(record, self.source.images(record), with_answer=False, where=where)
+        where = self.source.where(self.source.records[place])
+        return encode_record(self.encoder, self.source, place, self.known, with_answer=False, where=where)

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from latentvr.config.memory_keys import for_answers
 from latentvr.diagnostics.interventions import chosen
 from latentvr.diagnostics.probes import require_sklearn
 from latentvr.errors import UserError
 from latentvr.evaluation.report import write_report
+from latentvr.models.out_of_memory import Work, enough_memory
 from latentvr.runs.destination import default_folder, require_free
 from latentvr.runs.diagnosis import PARTS, Asked, Found, judged, measured, write_results
 from latentvr.runs.diagnosis_report import diagnosis_report
@@ -86,9 +88,12 @@ def diagnose_checkpoint(
     }
     require_free(folder, facts)
     model = load_found(found, path, recipe.train.device, changed)
-    result = judged(model, source, recipe, asked, facts)
-    write_results(result, folder)  # before anything else can fail
-    result = measured(result, model, source, asked)
+    size, longest = recipe.eval.batch_size, recipe.decode.max_new_tokens
+    work = Work("diagnosis", f"{min(size, len(source.records))} prompts")
+    with enough_memory(work, lambda _: for_answers(size, longest, None)):
+        result = judged(model, source, recipe, asked, facts)
+        write_results(result, folder)  # before anything else can fail
+        result = measured(result, model, source, asked)
     write_results(result, folder)
     report = diagnosis_report(str(path), result, model, source, recipe, run_folder(path))
     write_report(folder / "report.html", report)

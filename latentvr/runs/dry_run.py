@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,24 +24,30 @@ from latentvr.errors import ModelError, UserError
 from latentvr.models import tiny
 from latentvr.models.continued import base_of
 from latentvr.models.load import family, load_config, local_path
+from latentvr.models.memory.shape import shape_of
+from latentvr.models.published_shapes import published_config
 from latentvr.models.trainable import peft_config
 from latentvr.models.weights import ADAPTER
 from latentvr.reasoners.base import LatentReasoner
 from latentvr.reasoners.registry import reasoner_class
 from latentvr.rl.rounds import rounds
 from latentvr.runs.begin import start_from
+from latentvr.runs.memory import Numbers, Plan, memory_lines
+from latentvr.runs.packing import counted
 from latentvr.runs.sft import stage_runs
 from latentvr.runs.sources import open_split
 
 SAMPLED = 64
-PUBLISHED = Path(__file__).parents[1] / "models" / "configs"
+#: Gives the lines on memory for encoded records, which may be none.
+Needs = Callable[[list[EncodedSample]], Iterator[str]]
 
 
-def describe(resolved: Resolved) -> str:
-    """Describe a supervised run in text: settings with their origin, parameters, steps, tokens per sample.
+def describe(resolved: Resolved, processes: int = 1) -> str:
+    """Describe a supervised run in text: settings with their origin, sizes, steps, tokens and memory.
 
     Args:
         resolved: a checked recipe.
+        processes: of the launch, which may share what the memory holds.
 
     Returns:
         Lines for a terminal.
@@ -51,17 +57,23 @@ def describe(resolved: Resolved) -> str:
     """
     recipe = resolved.recipe
     stock, reasoner, lines = _shapes(resolved)
+    shape = shape_of(stock)  # before it gets adapters
     sizes = parameters(stock, recipe, reasoner)
     for name, stage in recipe.stages.items():
         lines.append(f"stage {name}: {sizes.of(stage.trainable or recipe.optim.trainable)}")
-    return "\n".join([*lines, "", *samples(resolved, stock, reasoner)])
+
+    def needs(found: list[EncodedSample]) -> Iterator[str]:
+        return memory_lines(Plan(recipe, shape, Numbers(sizes.own, sizes.lora), found, processes))
+
+    return "\n".join([*lines, "", *samples(resolved, stock, reasoner, needs)])
 
 
-def describe_rl(resolved: Resolved) -> str:
-    """Describe a run of reinforcement in text: settings, parameters, reference, rewards, rounds, prompts.
+def describe_rl(resolved: Resolved, processes: int = 1) -> str:
+    """Describe a run of reinforcement in text: settings, sizes, reference, rewards, rounds, prompts, memory.
 
     Args:
         resolved: a checked recipe.
+        processes: of the launch, which may share what the memory holds.
 
     Returns:
         Lines for a terminal.
@@ -71,11 +83,17 @@ def describe_rl(resolved: Resolved) -> str:
     """
     recipe = resolved.recipe
     stock, reasoner, lines = _shapes(resolved)
+    shape = shape_of(stock)  # before it gets adapters
     sizes = parameters(stock, recipe, reasoner)
     lines += [f"policy: {sizes.of(recipe.optim.trainable)}", f"reference: {reference(recipe, sizes)}"]
     weights = recipe.rl.reward_weights or [1.0] * len(recipe.rl.rewards)
     weighed = (f"{w:g} x {name}" for name, w in zip(recipe.rl.rewards, weights, strict=True))
-    lines += [f"reward: {' + '.join(weighed)}", "", *rollouts(resolved, stock, reasoner)]
+    numbers = Numbers(sizes.own, sizes.lora, kept_twice(recipe, sizes))
+
+    def needs(found: list[EncodedSample]) -> Iterator[str]:
+        return memory_lines(Plan(recipe, shape, numbers, found, processes), rl=True)
+
+    lines += [f"reward: {' + '.join(weighed)}", "", *rollouts(resolved, stock, reasoner, needs)]
     return "\n".join(lines)
 
 
@@ -133,15 +151,13 @@ def model_shape(config: ModelConfig) -> tuple[Any, str]:
         return found, f"{origin}, the backbone of {config.path}"
     if config.path in tiny.FAMILIES:
         return tiny.FAMILIES[config.path](tiny.build_processor(toy.corpus())), "the library"
-    published = PUBLISHED / f"{config.path.replace('/', '--')}.json"
     try:
         found = load_config(config)
     except ModelError:
-        if not published.is_file():
+        published = published_config(config.path)
+        if published is None:
             raise
-        from transformers import AutoConfig
-
-        return AutoConfig.from_pretrained(published), "the library's copy of the published one"
+        return published, "the library's copy of the published one"
     family(found.model_type, config.path)
     return found, config.path
 
@@ -185,28 +201,42 @@ def reference(recipe: Recipe, sizes: Sizes) -> str:
     """Say what is kept of the weights at the start, in float32 as they train."""
     if recipe.rl.beta == 0:
         return "none, rl.beta is 0"
-    kind = recipe.optim.trainable
-    begun = (Path(recipe.model.path) / ADAPTER).is_file()  # adapters that begin with the run are turned off
-    kept = sizes.own if kind == "lora" and not begun else sizes.trains[kind]
+    kept = kept_twice(recipe, sizes)
     return f"{kept:,} values are kept twice, {4 * kept:,} bytes; the rest is shared"
 
 
-def samples(resolved: Resolved, stock: Any, reasoner: LatentReasoner) -> Iterator[str]:
-    """Steps per stage and tokens per sample, as far as data and processor are at hand."""
+def kept_twice(recipe: Recipe, sizes: Sizes) -> int:
+    """Values of the reference that training changes."""
+    if recipe.rl.beta == 0:
+        return 0
+    kind = recipe.optim.trainable
+    begun = (Path(recipe.model.path) / ADAPTER).is_file()  # adapters that begin with the run are turned off
+    return sizes.own if kind == "lora" and not begun else sizes.trains[kind]
+
+
+def samples(resolved: Resolved, stock: Any, reasoner: LatentReasoner, needs: Needs) -> Iterator[str]:
+    """Steps per stage, tokens per sample and memory, as far as data and processor are at hand."""
     recipe = resolved.recipe
     missing = missing_files(resolved)
     if missing:
         yield f"steps and tokens per sample: not known, {missing[0]}"
+        yield from needs([])
         return
     source = open_split(recipe.data, "train")
     yield f"training records: {len(source.records):,}"
-    for run in stage_runs(recipe, len(source.records)):
+    items: int | Callable[[int], int] | None = len(source.records)
+    if recipe.data.packing:
+        items, told = counted(
+            recipe, source, lambda: encoder_of(stock, processor_of(recipe.model), reasoner, recipe)
+        )
+        yield told
+    for run in [] if items is None else stage_runs(recipe, items):
         yield f"stage {run.stage.name}: {run.steps:,} optimiser steps under {run.stage.visibility.name}"
-    yield from _token_lines(resolved, source, stock, reasoner, with_answer=True)
+    yield from _token_lines(resolved, source, stock, reasoner, needs, with_answer=True)
 
 
-def rollouts(resolved: Resolved, stock: Any, reasoner: LatentReasoner) -> Iterator[str]:
-    """Rounds and steps of reinforcement and tokens per prompt, as far as data and processor are at hand."""
+def rollouts(resolved: Resolved, stock: Any, reasoner: LatentReasoner, needs: Needs) -> Iterator[str]:
+    """Rounds and steps of reinforcement, tokens per prompt and memory, as far as data are at hand."""
     recipe = resolved.recipe
     missing = missing_files(resolved)
     found = rounds(recipe, 0)
@@ -216,27 +246,30 @@ def rollouts(resolved: Resolved, stock: Any, reasoner: LatentReasoner) -> Iterat
     )
     if missing:
         yield f"steps and tokens per prompt: not known, {missing[0]}"
+        yield from needs([])
         return
     source = open_split(recipe.data, "train")
     yield f"prompts: {len(source.records):,}"
     steps = rounds(recipe, len(source.records)).steps
     yield f"{steps:,} optimiser steps under {recipe.decode.visibility}"
-    yield from _token_lines(resolved, source, stock, reasoner, with_answer=False)
+    yield from _token_lines(resolved, source, stock, reasoner, needs, with_answer=False)
 
 
 def _token_lines(
-    resolved: Resolved, source: Source, stock: Any, reasoner: LatentReasoner, with_answer: bool
+    resolved: Resolved, source: Source, stock: Any, reasoner: LatentReasoner, needs: Needs, with_answer: bool
 ) -> Iterator[str]:
-    """Tokens of the first records, with or without their answers."""
+    """Tokens of the first records, with or without their answers, and the memory that they need."""
     recipe, what = resolved.recipe, "sample" if with_answer else "prompt"
     try:
         processor = processor_of(recipe.model)
     except UserError as error:
         yield f"tokens per {what}: not known, {error}"
+        yield from needs([])
         return
     encoder = encoder_of(stock, processor, reasoner, recipe)
     encoded = [encoder.encode(r, source.images(r), with_answer) for r in source.records[:SAMPLED]]
     yield f"tokens per {what}: {token_counts(encoded)}"
+    yield from needs(encoded)
 
 
 def processor_of(config: ModelConfig) -> Processor:

@@ -87,8 +87,9 @@ def _require_same(settings: Path, resolved: Resolved) -> None:
     # Settings that an earlier version did not know had the values that are now their defaults.
     before, now = (_flat(yaml.safe_load(text)) for text in (load(settings).to_yaml(), resolved.to_yaml()))
     for key in [key for key in {**before, **now} if before.get(key) != now.get(key)]:
-        # The folder may have been moved, or named from another place.
-        if key != "train.output_dir":
+        # The folder may have been moved, or named from another place; checkpoints know neither of DeepSpeed
+        # nor of activations that are computed twice.
+        if key not in ("train.output_dir", "train.deepspeed", "model.gradient_checkpointing"):
             raise RecipeError(
                 f"expected {key}={before.get(key)} as in the run that is resumed, got {now.get(key)}, "
                 f"at {settings}; fix: resume with the same recipe and overrides, or start a new run folder"

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from latentvr.attention.visibility import PRESETS, preset
 from latentvr.config.decode_rules import require_decode
+from latentvr.config.memory_keys import for_weights
 from latentvr.config.schema import DecodeConfig, LoraConfig, ModelConfig, ReasonerConfig
 from latentvr.data.record import Record
 from latentvr.errors import CheckpointError
@@ -22,8 +23,10 @@ from latentvr.evaluation.extract import unwrapped
 from latentvr.evaluation.prompts import encoder_for
 from latentvr.models.device import choose_device
 from latentvr.models.latent_model import LatentModel
+from latentvr.models.out_of_memory import Work, enough_memory, work_on_samples
 from latentvr.models.packed import pack
 from latentvr.models.published import load_published
+from latentvr.models.vision_attention import set_vision_attention
 from latentvr.models.weights import CARD, load_weights, read_card
 from latentvr.reasoners.base import Stage
 from latentvr.reasoners.registry import config_class
@@ -99,7 +102,10 @@ class Assistant:
         rgb = [image.convert("RGB") for image in images]
         sample = self._encoder.encode(record, rgb, with_answer=False, where="the prompt")
         stage = Stage("test", preset(visibility or self.decode.visibility))
-        written = answer_batch(self.model, [sample], stage, decode)[0]
+        patch = self.model.processor.image_processor.patch_size
+        work = replace(work_on_samples("an answer", [sample], patch), after=" or smaller images")
+        with enough_memory(work, lambda _: []):
+            written = answer_batch(self.model, [sample], stage, decode)[0]
         text = self.model.processor.tokenizer.decode(written.ids, skip_special_tokens=True)
         latents = torch.cat([written.prompt_latents, written.fed])
         return Completion(text, unwrapped(text).strip(), written.ids, written.log_probs, latents)
@@ -143,7 +149,9 @@ def load_found(
     model = load_published(config, reasoner, list(PRESETS.values()), fresh=folder is None)
     if folder is not None:
         load_weights(model, folder)
-    model = model.to(choose_device(device)).eval()
+    with enough_memory(Work("the model's weights"), lambda _: for_weights(config.dtype)):
+        model = model.to(choose_device(device)).eval()
+    set_vision_attention(model.backbone, config.vision_attention)
     if config.pack:
         log.info("packed %d matrices", pack(model))
     return model

@@ -1,10 +1,10 @@
-"""Where the shipped recipes lie."""
+"""The shipped recipes."""
 
 from __future__ import annotations
 
-import sysconfig
 from pathlib import Path
 
+from latentvr.config.shipped import PLACES, shipped
 from latentvr.errors import UserError
 
 
@@ -20,13 +20,9 @@ def recipe_file(name: str) -> Path:
     Raises:
         UserError: it is in neither place.
     """
-    places = (
-        Path(__file__).parents[2] / "recipes",
-        Path(sysconfig.get_path("data")) / "share/latentvr/recipes",
-    )
-    found = next((place / name for place in places if (place / name).is_file()), None)
+    found = shipped(name)
     if found is None:
         raise UserError(
-            f"expected the recipe {name!r}, got none, at {places[0]}; fix: install latentvr again"
+            f"expected the recipe {name!r}, got none, at {PLACES[0]}; fix: install latentvr again"
         )
     return found

@@ -14,6 +14,7 @@ from latentvr.config.schema import Recipe
 from latentvr.data.record import Source
 from latentvr.errors import Interrupted
 from latentvr.evaluation.prompts import encoder_for
+from latentvr.models.compiled import compile_parts
 from latentvr.models.latent_model import LatentModel
 from latentvr.models.trainable import count_parameters, set_trainable
 from latentvr.models.weights import load_weights
@@ -24,6 +25,7 @@ from latentvr.rl.rewards.call import Rewards
 from latentvr.rl.rewards.registry import resolve
 from latentvr.rl.rounds import rounds
 from latentvr.runs.begin import begin, write_beginning
+from latentvr.runs.feature_cache import stored_features
 from latentvr.runs.rl_report import write_rl_report
 from latentvr.runs.sft import Validation, build_model, finish, validates
 from latentvr.runs.sources import open_split, open_training
@@ -81,7 +83,8 @@ def build_prompts(model: LatentModel, source: Source, recipe: Recipe) -> RoundPr
     encoder = encoder_for(model, recipe.data.max_length)
     for record in source.records:
         encoder.require(record, source.where(record), with_answer=False)
-    return RoundPrompts(model, source, encoder, recipe.data.feature_cache == "memory")
+    known = stored_features(model, source, encoder, recipe.data, with_answer=False)
+    return RoundPrompts(model, source, encoder, recipe.data.feature_cache == "memory", known)
 
 
 def stage_run(recipe: Recipe, prompts: int, ranks: int = 1) -> StageRun:
@@ -106,15 +109,18 @@ def _train(
     set_seed(stage_seed(recipe, run.index))
     new_adapters = not isinstance(model.base, PeftModel)
     set_trainable(model, recipe.optim.trainable, recipe.model.lora)
+    if recipe.model.compile:
+        compile_parts(model)
     total, trains = count_parameters(model)
     log.info("%s: %d steps, %d of %d parameters train", run.stage.name, run.steps, trains, total)
     reference = (
         Reference(model, new_adapters and isinstance(model.base, PeftModel)) if recipe.rl.beta else None
     )
+    if newest is not None:
+        load_weights(model, newest)  # before a trainer: its settings of DeepSpeed would split what is loaded
     folder = Path(recipe.train.output_dir)
     trainer = GRPOTrainer(model, recipe, run, folder, prompts, rewards, reference, validation, stop)
     if newest is not None:
-        load_weights(model, newest)
         trainer.require_processes(newest)
         trainer_state(newest)  # unreadable, it is refused here in one sentence
         trainer.resume_from(newest)

@@ -3,27 +3,37 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import cast
 
 import torch
 from transformers import set_seed
 
 from latentvr.attention.visibility import Visibility, preset
 from latentvr.config.load import Resolved
-from latentvr.config.schema import Recipe, StageConfig
+from latentvr.config.memory_keys import for_weights
+from latentvr.config.schema import Kernel, Recipe, StageConfig
 from latentvr.data.dataset import EncodedDataset
+from latentvr.data.packing import Packing
 from latentvr.data.record import Source
 from latentvr.errors import CheckpointError, Interrupted
 from latentvr.evaluation.evaluate import accuracy, answer_all
 from latentvr.evaluation.prompts import Prompts, encoder_for
+from latentvr.models.compiled import compile_parts
 from latentvr.models.features import cache_features
 from latentvr.models.latent_model import LatentModel
+from latentvr.models.load import choose_kernel
+from latentvr.models.out_of_memory import Work, enough_memory
 from latentvr.models.published import load_published
 from latentvr.models.trainable import count_parameters, set_trainable, train_language
+from latentvr.models.vision_attention import set_vision_attention
 from latentvr.models.weights import load_weights, read_card
 from latentvr.reasoners.base import Stage
 from latentvr.runs.begin import begin, write_beginning
+from latentvr.runs.feature_cache import stored_features
+from latentvr.runs.packing import staged
 from latentvr.runs.processes import warn_of_repeats
 from latentvr.runs.sources import open_split, open_training
 from latentvr.trainers import checkpoint
@@ -48,12 +58,14 @@ class Validation:
         """Prepare the prompts."""
         encoder = encoder_for(self.model, self.recipe.data.max_length)
         keep = self.recipe.data.feature_cache == "memory"
-        self.prompts = Prompts(self.model, self.source, encoder, keep)
+        known = stored_features(self.model, self.source, encoder, self.recipe.data, with_answer=False)
+        self.prompts = Prompts(self.model, self.source, encoder, keep, known=known)
 
     def __call__(self) -> float:
         """Generate and score all answers."""
         recipe, seen = self.recipe, preset(self.recipe.decode.visibility)
-        return accuracy(answer_all(self.model, self.prompts, seen, recipe.decode, recipe.eval.batch_size))
+        size = recipe.eval.batch_size
+        return accuracy(answer_all(self.model, self.prompts, seen, recipe.decode, size, phase="validation"))
 
 
 def train(resolved: Resolved, resume: bool = False) -> Path:
@@ -78,14 +90,15 @@ def train(resolved: Resolved, resume: bool = False) -> Path:
     write_beginning(resolved, beginning, data.source, model, ["metrics.jsonl"])
     folder = Path(recipe.train.output_dir)
     checkpoints = folder / "checkpoints"
-    runs = stage_runs(recipe, len(data), processes.num_processes)
-    warn_of_repeats(recipe, len(data), processes)
+    items = staged(recipe, data)
+    runs = stage_runs(recipe, items.count, processes.num_processes)
+    warn_of_repeats(recipe, [items.count(run.index) for run in runs], processes)
     validation = (
         Validation(model, open_split(recipe.data, "validation"), recipe) if validates(recipe) else None
     )
     with StopRequest().listening() as stop:
         for run in remaining(runs, newest):
-            newest = train_stage(model, recipe, run, folder, data, validation, stop, newest)
+            newest = train_stage(model, recipe, run, folder, items, validation, stop, newest)
     name = "best" if validation and recipe.train.keep == "best" else "last"
     if processes.is_main_process:
         finish(checkpoints, runs[-1], name)
@@ -137,7 +150,8 @@ def build_model_and_data(recipe: Recipe) -> tuple[LatentModel, EncodedDataset]:
     encoder = encoder_for(model, recipe.data.max_length)
     for record in source.records:  # at once, and not when its turn comes
         encoder.require(record, source.where(record))
-    data = EncodedDataset(source, encoder, recipe.data.feature_cache == "memory")
+    known = stored_features(model, source, encoder, recipe.data)
+    data = EncodedDataset(source, encoder, recipe.data.feature_cache == "memory", known)
     if data.keep:
         for start in range(0, len(data), ENCODED_AT_ONCE):
             cache_features(model, [data[i] for i in range(start, min(start + ENCODED_AT_ONCE, len(data)))])
@@ -146,10 +160,17 @@ def build_model_and_data(recipe: Recipe) -> tuple[LatentModel, EncodedDataset]:
 
 def build_model(recipe: Recipe) -> LatentModel:
     """Load the backbone and put the method on it, on the recipe's device."""
-    model = load_published(recipe.model, recipe.reasoner, visibilities(recipe), recipe.train.seed)
+    config = recipe.model
+    if recipe.data.packing:
+        kernel = choose_kernel(config.attention, visibilities(recipe), packed=True)
+        config = replace(config, attention=cast(Kernel, kernel))
+    model = load_published(config, recipe.reasoner, visibilities(recipe), recipe.train.seed)
     if recipe.train.deterministic:
         torch.use_deterministic_algorithms(True)
-    return model.to(device(recipe))
+    with enough_memory(Work("the model's weights"), lambda _: for_weights(recipe.model.dtype)):
+        model = model.to(device(recipe))
+    set_vision_attention(model.backbone, config.vision_attention)
+    return model
 
 
 def visibilities(recipe: Recipe) -> list[Visibility]:
@@ -165,14 +186,23 @@ def validates(recipe: Recipe) -> bool:
     return bool(recipe.train.validate_epochs) and has_data
 
 
-def stage_runs(recipe: Recipe, samples: int, ranks: int = 1) -> list[StageRun]:
-    """Lay the stages out over the optimiser steps of `ranks` processes; stages without steps are left out."""
-    per_epoch = updates_per_epoch(samples, recipe, ranks)
-    wanted = [(name, stage, _steps(stage, per_epoch)) for name, stage in recipe.stages.items()]
-    wanted = [entry for entry in wanted if entry[2]]
+def stage_runs(recipe: Recipe, items: int | Callable[[int], int], ranks: int = 1) -> list[StageRun]:
+    """Lay the stages out over the optimiser steps of `ranks` processes; stages without steps are left out.
+
+    Args:
+        recipe: all settings.
+        items: number of samples or rows to train on, or what gives it for the stage with an index.
+        ranks: number of processes.
+
+    Returns:
+        The stages, numbered from 0.
+    """
+    wanted = [(name, stage) for name, stage in recipe.stages.items() if _steps(stage, 1)]
     out: list[StageRun] = []
     first = 0
-    for index, (name, stage, steps) in enumerate(wanted):
+    for index, (name, stage) in enumerate(wanted):
+        count = items if isinstance(items, int) else items(index)
+        steps = _steps(stage, updates_per_epoch(count, recipe, ranks))
         rate = stage.learning_rate or recipe.optim.learning_rate
         seen = Stage(name, preset(stage.visibility))
         out.append(StageRun(seen, index, first, steps, rate, index == len(wanted) - 1))
@@ -200,7 +230,7 @@ def train_stage(
     recipe: Recipe,
     run: StageRun,
     folder: Path,
-    data: EncodedDataset,
+    data: EncodedDataset | Packing,
     validation: Validation | None,
     stop: StopRequest,
     newest: Path | None,
@@ -212,7 +242,7 @@ def train_stage(
         recipe: all settings.
         run: the stage.
         folder: run folder.
-        data: encoded training records.
+        data: encoded training records, or rows of them.
         validation: None trains without validation.
         stop: a signal to stop, if one came.
         newest: newest checkpoint of the run, or None at its start.
@@ -225,10 +255,12 @@ def train_stage(
         restore(model, newest)
     kind = recipe.stages[run.stage.name].trainable or recipe.optim.trainable
     set_trainable(model, kind, recipe.model.lora)
+    if recipe.model.compile:
+        compile_parts(model)
     total, trains = count_parameters(model)
     log.info("stage %s: %d steps, %d of %d parameters train", run.stage.name, run.steps, trains, total)
     inside = newest if newest is not None and checkpoint.step_of(newest) > run.first_step else None
-    trainer = SFTTrainer(model, recipe, run, folder, data, validation, stop)
+    trainer = SFTTrainer(model, recipe, run, folder, data.of_stage(run.index), validation, stop)
     if inside is not None:
         trainer.require_processes(inside)
         trainer_state(inside)  # unreadable, it is refused here in one sentence

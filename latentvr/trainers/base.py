@@ -7,6 +7,7 @@ loss is.
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from collections.abc import Callable
 from fractions import Fraction
@@ -20,24 +21,28 @@ from torch.utils.data import Dataset
 from transformers import Trainer
 from transformers.trainer_callback import PrinterCallback
 
+from latentvr.config.deepspeed_rules import zero_stage
 from latentvr.config.schema import Recipe
-from latentvr.errors import CheckpointError, SaveError
+from latentvr.errors import SaveError
 from latentvr.models.continued import lasting
 from latentvr.models.latent_model import LatentModel
 from latentvr.models.weights import kind_of, load_weights, save_weights
 from latentvr.trainers import checkpoint
+from latentvr.trainers.busy import Busy
 from latentvr.trainers.finite import Window, require_finite
 from latentvr.trainers.flow import RunFlow
-from latentvr.trainers.launch import require_whole_weights
 from latentvr.trainers.metrics_file import MetricsFile
 from latentvr.trainers.optimizer import adamw, parameter_groups, scheduler
 from latentvr.trainers.order import EpochOrder
 from latentvr.trainers.progress import ProgressReport, wanted
+from latentvr.trainers.refused_launch import require_launch
 from latentvr.trainers.signals import StopRequest
 from latentvr.trainers.stage import StageRun, training_arguments
 from latentvr.trainers.trackers import tracker_callbacks
 from latentvr.trainers.training_state import load_generators, load_optimizer, save_generators, save_optimizer
 from latentvr.trainers.writing import saved_or_told
+from latentvr.trainers.zero import NotSplit, Zero, forget_deepspeed, require_even_passes
+from latentvr.trainers.zero_settings import deepspeed_settings
 
 
 class StageTrainer(Trainer):
@@ -54,7 +59,7 @@ class StageTrainer(Trainer):
         stop: a signal to stop, if one came.
 
     Raises:
-        UserError: the launcher would split the weights over processes.
+        UserError: the launcher has switched on what the recipe does not ask for, or DeepSpeed cannot do it.
     """
 
     def __init__(
@@ -75,20 +80,28 @@ class StageTrainer(Trainer):
         self.stop = stop
         self._validate = validate
         self._window = Window([])
-        args = training_arguments(recipe, run, folder)
+        self._split = NotSplit()
+        self._busy = Busy(model, recipe, run.stage.name, folder)
+        if zero_stage(recipe) == 3:
+            require_even_passes(model.reasoner, run.stage)
+        args = training_arguments(recipe, run, folder, deepspeed_settings(recipe, model.backbone.width))
         super().__init__(model=model, args=args, train_dataset=data, data_collator=collator)
-        require_whole_weights(deepspeed=self.is_deepspeed_enabled, fsdp=self.is_fsdp_enabled)
+        require_launch(recipe, deepspeed=self.is_deepspeed_enabled, fsdp=self.is_fsdp_enabled)
         self.remove_callback(PrinterCallback)
         # Subclasses average their losses themselves, over the whole optimiser step.
         self.loss_is_scaled_for_ga = True
         self.model_accepts_loss_kwargs = True
 
-    def _begin(self, order: EpochOrder, per_epoch: int | Fraction) -> None:
-        """Add the callbacks: `order` is told of each epoch, which has `per_epoch` optimiser steps."""
+    def _begin(self, order: EpochOrder, per_epoch: int | Fraction, samples_each: float = 1.0) -> None:
+        """Add the callbacks: `order` is told of each epoch, which has `per_epoch` optimiser steps.
+
+        An item of a batch holds `samples_each` samples on average.
+        """
         recipe, run = self.recipe, self.run
         self.add_callback(RunFlow(order, recipe, run, self.stop, per_epoch, self._validate is not None))
         batch = recipe.train.batch_size * recipe.train.gradient_accumulation * self.args.world_size
-        self._report = ProgressReport(run.stage.name, run.steps, batch, wanted(recipe.log.progress))
+        samples = batch * samples_each
+        self._report = ProgressReport(run.stage.name, run.steps, samples, wanted(recipe.log.progress))
         self.add_callback(self._report)
         for tracker in tracker_callbacks(recipe.log.trackers, self.folder, run.first_step):
             self.add_callback(tracker)
@@ -108,15 +121,37 @@ class StageTrainer(Trainer):
     def train(self, *args: Any, **settings: Any) -> Any:
         """Train the stage; the progress bar goes, whatever happens."""
         try:
-            return super().train(*args, **settings)
+            with self._busy.watched():
+                done = super().train(*args, **settings)
+            self._split.release()
         finally:
             self._report.close()
+            if self.is_deepspeed_enabled:
+                forget_deepspeed()
+        return done
+
+    def training_step(self, model: nn.Module, inputs: dict[str, Any], *counts: Any) -> torch.Tensor:
+        """Forward and backward pass of a micro-batch."""
+        self._busy.at("the forward pass", inputs)
+        loss: torch.Tensor = super().training_step(model, inputs, *counts)
+        return loss
+
+    def _prepare_for_training(self, max_steps: int, train_dataloader: Any, checkpoint_folder: Any) -> Any:
+        """Wrap the model; with DeepSpeed too, weights are read before that and optimisers after it."""
+        folder = None if self.is_deepspeed_enabled else checkpoint_folder
+        prepared = super()._prepare_for_training(max_steps, train_dataloader, folder)
+        if self.is_deepspeed_enabled:
+            self._split = Zero(self.model_wrapped, self.latent_model, self._groups)
+            self._load_optimizer_and_scheduler(checkpoint_folder)
+        return prepared
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
         """Build AdamW with the recipe's groups."""
         del model
         groups = parameter_groups(self.latent_model, self.recipe.optim, self.run.learning_rate)
+        self._groups = [list(group["params"]) for group in groups]
         self.optimizer = adamw(groups, self.recipe.optim)
+        self.optimizer.register_step_pre_hook(lambda *_: self._busy.at("the optimiser's step"))
         return self.optimizer
 
     def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
@@ -133,6 +168,8 @@ class StageTrainer(Trainer):
         step = self.run.first_step + self.state.global_step + 1
         # Under float16 a loss scaler finds infinite gradients, skips the step and lowers its scale.
         judged = norm if self._scaler is None else None
+        if self._split.skipped():
+            judged = math.inf  # the engine has left out the step
         require_finite(self._window, judged, step, self.run.stage.name)
         return norm
 
@@ -163,7 +200,8 @@ class StageTrainer(Trainer):
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
         """Measure accuracy on the validation records."""
         assert self._validate is not None  # noqa: S101 - the flow asks only when there is one
-        metrics = {"validation_accuracy": self._validate()}
+        with self._split.whole():
+            metrics = {"validation_accuracy": self._validate()}
         self.log(dict(metrics))
         return metrics
 
@@ -198,8 +236,10 @@ class StageTrainer(Trainer):
     def _write(self, aside: Path) -> None:
         """Write and seal a checkpoint; each rank adds its generators."""
         self.accelerator.wait_for_everyone()
-        if self.is_world_process_zero():
-            checkpoint.write_aside(aside, self._fill)
+        main = self.is_world_process_zero()
+        with self._split.collected(main):
+            if main:
+                checkpoint.write_aside(aside, self._fill)
         self.accelerator.wait_for_everyone()
         self._fill_rank(aside)
         self.accelerator.wait_for_everyone()
@@ -214,7 +254,7 @@ class StageTrainer(Trainer):
         """Write what the main process alone writes."""
         model = self.latent_model
         save_weights(model, aside, lasting(self.recipe.model, kind_of(model) == "language"))
-        save_optimizer(aside, self.optimizer, self.lr_scheduler, self._scaler)
+        save_optimizer(aside, self._whole_optimizer, self.lr_scheduler, self._scaler)
         self.state.save_to_json(str(aside / "trainer_state.json"))
         done = self.state.global_step >= self.run.steps
         facts = {"stage": self.run.index, "name": self.run.stage.name, "done": done}
@@ -231,20 +271,13 @@ class StageTrainer(Trainer):
         save_generators(aside, self.args.process_index)
 
     def require_processes(self, folder: Path) -> None:
-        """Refuse to go on with another number of processes: batches would differ.
+        """Refuse to go on from a checkpoint with another number of processes."""
+        checkpoint.require_processes(folder, self.args.world_size)
 
-        Args:
-            folder: a verified checkpoint.
-
-        Raises:
-            CheckpointError: the checkpoint was written by another number.
-        """
-        wrote, now = checkpoint.read_state(folder)["processes"], self.args.world_size
-        if wrote != now:
-            raise CheckpointError(
-                f"expected {wrote} processes as in the run so far, got {now}, at {str(folder)!r}; "
-                f"fix: resume with {wrote}"
-            )
+    @property
+    def _whole_optimizer(self) -> Any:
+        """The optimiser, with the state of whole parameters."""
+        return self._split.optimizer or self.optimizer
 
     @property
     def _scaler(self) -> Any:
@@ -252,7 +285,7 @@ class StageTrainer(Trainer):
 
     def _load_optimizer_and_scheduler(self, folder: str | None) -> None:
         if folder is not None:
-            load_optimizer(Path(folder), self.optimizer, self.lr_scheduler, self._scaler)
+            load_optimizer(Path(folder), self._whole_optimizer, self.lr_scheduler, self._scaler)
 
     def _load_scaler(self, folder: str | None) -> None:
         """Do nothing: the scaler was read with the optimiser."""

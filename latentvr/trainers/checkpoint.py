@@ -174,6 +174,24 @@ def read_state(folder: Path) -> dict[str, Any]:
     return state
 
 
+def require_processes(folder: Path, now: int) -> None:
+    """Refuse to go on with another number of processes: batches would differ.
+
+    Args:
+        folder: a verified checkpoint.
+        now: number of processes.
+
+    Raises:
+        CheckpointError: the checkpoint was written by another number.
+    """
+    wrote = read_state(folder)["processes"]
+    if wrote != now:
+        raise CheckpointError(
+            f"expected {wrote} processes as in the run so far, got {now}, at {str(folder)!r}; "
+            f"fix: resume with {wrote}"
+        )
+
+
 def require_stage(folder: Path, names: Collection[str]) -> None:
     """Refuse to go on from a checkpoint of another kind of training.
 

@@ -74,7 +74,7 @@ class GRPOTrainer(StageTrainer):
         stop: a signal to stop, if one came.
 
     Raises:
-        UserError: the launcher would split the weights over processes.
+        UserError: the launcher has switched on what the recipe does not ask for, or DeepSpeed cannot do it.
     """
 
     def __init__(
@@ -122,7 +122,8 @@ class GRPOTrainer(StageTrainer):
         del epoch_iterator, device
         step, each = self.state.global_step, self._updates
         if self._round is None or self._round.number != step // each:
-            self._round = self._new_round(step // each)
+            with self._split.whole(), self._split.autocast():
+                self._round = self._new_round(step // each)
         first = (step % each) * num_batches % self._passes
         numbers = range(first, first + num_batches)
         micros = [self._micro(self._round, n, self._regenerates) for n in numbers]
@@ -133,6 +134,7 @@ class GRPOTrainer(StageTrainer):
 
     def _new_round(self, number: int) -> Round:
         """Write, judge and score the completions of a round."""
+        self._busy.at("the round of rollouts")
         made = self._maker.round(number)
         self._step_figures.count_round(made)
         begin = time.perf_counter()
@@ -176,6 +178,7 @@ class GRPOTrainer(StageTrainer):
     def _scored(self, made: Round, number: int, regenerate: bool) -> Likelihoods:
         """Likelihoods of a micro-batch without gradient, in one forward pass."""
         micro = on_device(self._micro(made, number, regenerate), self.latent_model)
+        self._busy.at("the replay of rollouts", micro)
         self.latent_model.train()  # as in the update, where activations are recomputed in training mode alone
         asked = self._scoring(regenerate)
         scores: Scores = self.latent_model(batch=micro, stage=self.run.stage, scoring=asked)
@@ -221,7 +224,9 @@ class GRPOTrainer(StageTrainer):
         self._step_figures.add(found.values)
         fresh = self.state.global_step % self._updates == 0
         self._step_figures.count_micro(made, scores, now, inputs, fresh)
-        return (found.loss, scores) if return_outputs else found.loss
+        loss = self._split.anchored(found.loss)
+        self._busy.at("the backward pass")
+        return (loss, scores) if return_outputs else loss
 
     # --- logs
 

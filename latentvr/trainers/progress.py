@@ -31,7 +31,7 @@ class ProgressReport(TrainerCallback):
         bar: draw a bar instead of writing lines.
     """
 
-    def __init__(self, stage: str, steps: int, batch: int, bar: bool) -> None:
+    def __init__(self, stage: str, steps: int, batch: float, bar: bool) -> None:
         self.stage = stage
         self.steps = steps
         self.batch = batch

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 
 import torch
 from accelerate import Accelerator
 from torch import Tensor
 
+from latentvr.config.memory_keys import for_rollouts
 from latentvr.config.schema import DecodeConfig, Recipe
 from latentvr.data.collate import collate
 from latentvr.data.encode import EncodedSample
@@ -20,6 +22,7 @@ from latentvr.decoding.loop import generate
 from latentvr.decoding.rollout import Rollout
 from latentvr.evaluation.evaluate import on_device
 from latentvr.models.latent_model import LatentModel
+from latentvr.models.out_of_memory import enough_memory, work_on_samples
 from latentvr.reasoners.base import Stage
 from latentvr.rl.advantages import advantages, combined, spread
 from latentvr.rl.prompts import PromptOrder, RoundPrompts
@@ -122,19 +125,28 @@ class RoundMaker:
         pad_id = self.model.processor.tokenizer.pad_token_id
         device = self.model.backbone.device
         for start in range(0, len(samples), at_once):
-            batch = on_device(collate(samples[start : start + at_once], pad_id, "left"), self.model)
+            part = samples[start : start + at_once]
             seed = (self.recipe.train.seed * 1_000_003 + first + start) % 2**63
             generator = torch.Generator(device).manual_seed(seed)
-            out += generate(
-                self.model,
-                batch,
-                self.stage,
-                self._decode,
-                rollouts=rl.num_generations,
-                generator=generator,
-                perturb=self._noise(generator),
-            )
+            with self._watched(part):
+                out += generate(
+                    self.model,
+                    on_device(collate(part, pad_id, "left"), self.model),
+                    self.stage,
+                    self._decode,
+                    rollouts=rl.num_generations,
+                    generator=generator,
+                    perturb=self._noise(generator),
+                )
         return out
+
+    def _watched(self, samples: Sequence[EncodedSample]) -> AbstractContextManager[None]:
+        """Where a lack of memory is told in terms of rollouts."""
+        patch, each = self.model.processor.image_processor.patch_size, self.recipe.rl.num_generations
+        return enough_memory(
+            lambda: work_on_samples("rollouts", samples, patch, each),
+            lambda pixels: for_rollouts(self.recipe, pixels),
+        )
 
     def _noise(self, generator: torch.Generator) -> Callable[[Tensor, Tensor], Tensor] | None:
         """Noise on the latents that are fed: of a fixed deviation, or as the method has learned it."""

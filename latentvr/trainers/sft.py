@@ -19,6 +19,7 @@ from latentvr.config.schema import Recipe
 from latentvr.data.collate import collate
 from latentvr.data.dataset import EncodedDataset
 from latentvr.data.encode import IGNORED
+from latentvr.data.packing import PackedDataset
 from latentvr.models.latent_model import LatentModel
 from latentvr.reasoners.base import Term
 from latentvr.trainers.base import StageTrainer
@@ -36,12 +37,12 @@ class SFTTrainer(StageTrainer):
         recipe: all settings.
         run: the stage.
         folder: run folder.
-        train: encoded training records.
+        train: encoded training records, or rows of them.
         validate: gives the accuracy on the validation records; None trains without.
         stop: a signal to stop, if one came.
 
     Raises:
-        UserError: the launcher would split the weights over processes.
+        UserError: the launcher has switched on what the recipe does not ask for, or DeepSpeed cannot do it.
     """
 
     def __init__(
@@ -50,7 +51,7 @@ class SFTTrainer(StageTrainer):
         recipe: Recipe,
         run: StageRun,
         folder: Path,
-        train: EncodedDataset,
+        train: EncodedDataset | PackedDataset,
         validate: Callable[[], float] | None,
         stop: StopRequest,
     ) -> None:
@@ -58,7 +59,8 @@ class SFTTrainer(StageTrainer):
         self._order = EpochOrder(len(train), recipe.train.seed, run.index)
         collator = partial(collate, pad_id=model.processor.tokenizer.pad_token_id)
         super().__init__(model, recipe, run, folder, train, collator, validate, stop)
-        self._begin(self._order, self.updates_per_epoch)
+        samples = len(train.data) if isinstance(train, PackedDataset) else len(train)
+        self._begin(self._order, self.updates_per_epoch, samples / len(train))
 
     @property
     def updates_per_epoch(self) -> int:
@@ -109,4 +111,6 @@ class SFTTrainer(StageTrainer):
         self._window.terms.append({k: mean.detach() for k, mean in means.items()})
         self._window.weights = {k: term.weight for k, term in terms.items()}
         loss = torch.stack([means[k] * term.weight for k, term in terms.items()]).sum()
+        loss = self._split.anchored(loss)
+        self._busy.at("the backward pass")
         return (loss, terms) if return_outputs else loss

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from transformers import TrainingArguments
 from transformers.trainer_callback import TrainerState
@@ -51,8 +52,14 @@ def device(recipe: Recipe) -> str:
     return choose_device(recipe.train.device)
 
 
-def training_arguments(recipe: Recipe, run: StageRun, folder: Path) -> TrainingArguments:
-    """Translate the recipe for `transformers.Trainer`; `RunFlow` and `tracker_callbacks` save and log."""
+def training_arguments(
+    recipe: Recipe, run: StageRun, folder: Path, deepspeed: dict[str, Any] | None = None
+) -> TrainingArguments:
+    """Translate the recipe for `transformers.Trainer`; `RunFlow` and `tracker_callbacks` save and log.
+
+    Number formats are in the settings of `deepspeed` where there are any.
+    """
+    dtype = recipe.model.dtype if deepspeed is None else None
     args = TrainingArguments(
         output_dir=str(folder),
         max_steps=run.steps,
@@ -61,8 +68,8 @@ def training_arguments(recipe: Recipe, run: StageRun, folder: Path) -> TrainingA
         learning_rate=run.learning_rate,
         max_grad_norm=recipe.optim.max_grad_norm,
         seed=stage_seed(recipe, run.index),
-        bf16=recipe.model.dtype == "bfloat16",
-        fp16=recipe.model.dtype == "float16",
+        bf16=dtype == "bfloat16",
+        fp16=dtype == "float16",
         use_cpu=device(recipe) == "cpu",
         save_strategy="no",
         eval_strategy="no",
@@ -75,6 +82,7 @@ def training_arguments(recipe: Recipe, run: StageRun, folder: Path) -> TrainingA
         dataloader_num_workers=recipe.data.workers,
         dataloader_pin_memory=False,
         average_tokens_across_devices=False,
+        deepspeed=deepspeed,
     )
     args._n_gpu = min(args.n_gpu, 1)  # several GPUs are several processes, never threads of one
     return args

@@ -12,7 +12,8 @@ import pytest
 ROOT = Path(__file__).parents[2]
 #: Arguments that make a script quick.
 QUICK = {
-    "attention.py": ["--repeats", "1", "--widths", "128", "--lengths", "128"],
+    "agreement.py": ["--models", "llava-ov-1.5-4b"],
+    "attention.py": ["--repeats", "1", "--shapes", "128", "--lengths", "128", "--variants", "two_pass"],
     "decoding.py": ["--repeats", "1", "--shapes", "golden", "--batches", "1", "--new", "12"],
     "diagnosis.py": [
         "data.toy.train=25", "data.toy.validation=4", "data.toy.test=4", "--seeds", "1",
@@ -20,12 +21,17 @@ QUICK = {
     ],
     "diagnosis_cost.py": ["data.toy.train=25", "--samples", "4", "--epochs", "1"],
     "evaluation.py": ["--rows", "9", "--batches", "1", "4", "--new", "3"],
+    "feature_cache.py": ["--images", "6", "--repeats", "1", "--size", "64"],
     "grpo.py": ["--repeats", "1", "--shapes", "golden", "--groups", "1", "--new", "12", "--steps", "1"],
-    "loss_memory.py": ["--width", "64", "--rows", "2000", "--length", "128"],
+    "sft_step.py": ["--tiny", "--models", "llava-ov-1.5-4b"],
+    "loss_memory.py": ["--width", "64", "--rows", "2000", "--length", "128", "--many", "100"],
+    "memory.py": ["--tiny", "--device", "cpu", "--models", "qwen3-vl-4b", "--cases", "livr-1", "--rows", "1"],
+    "packing.py": ["--tiny", "--repeats", "1", "--samples", "4", "--batch", "2", "--mixes", "toy"],
     "reinforcement.py": [
         "data.toy.train=25", "data.toy.validation=4", "data.toy.test=4", "train.batch_size=16",
         "--seeds", "1", "--steps", "2", "--rewards", "chance", "--usage",
     ],
+    "token_rows.py": ["--rows", "600", "--width", "128", "--tokens", "64", "--repeats", "1"],
 }  # fmt: skip
 
 

@@ -169,6 +169,7 @@ def test_good_recipes_pass(overrides: list[str]) -> None:
             "rl.replay: expected recorded with rl.rollout_noise_std=1.0, ",
         ),
         ([*NOISY, AGAIN], "rl.replay: expected recorded with learned noise, which needs"),
+        (["data.packing=true"], "data.packing: expected false in reinforcement, which trains on "),
         (
             [*LVR, OWN, "rl.beta=0"],
             "rl.reference_latents: expected shared with rl.beta=0, which has no reference, got own; ",

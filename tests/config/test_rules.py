@@ -20,6 +20,7 @@ TOY = ["data.source=toy", "train.output_dir=no/such/folder"]
         GOOD,
         TOY,
         [*GOOD, "reasoner.name=livr"],
+        [*GOOD, "data.packing=true", "data.pack_length=512", "model.attention=mask"],
         [*GOOD, "reasoner.name=livr", "reasoner.latents=0", "stages.causal.epochs=0"],
         ["data.train=t.jsonl", "train.keep=last", "train.output_dir=no/such/folder"],
         [*TOY, "data.tasks=[jigsaw]", "stages.causal.epochs=0", "stages.causal.steps=3"],
@@ -64,6 +65,8 @@ def test_a_broken_rule_names_its_key(override: str, key: str, message: str) -> N
     [
         (["model.min_pixels=9", "model.max_pixels=8"], "model.min_pixels"),
         (["train.device=cpu", "model.dtype=float16"], "model.dtype"),
+        (["data.packing=true", "model.attention=two_pass"], "model.attention"),
+        (["data.pack_length=512"], "data.pack_length"),
         (["reasoner.name=livr", "reasoner.latents=-1"], "reasoner.latents"),
         (["reasoner.name=livr", "reasoner.init_std=-1"], "reasoner.init_std"),
         (["reasoner.name=lvr", "reasoner.end_vector=true"], "reasoner.end_vector"),

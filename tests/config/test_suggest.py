@@ -29,6 +29,8 @@ def test_every_foreign_name_leads_to_a_real_key_and_is_none_itself() -> None:
         ("batch_size", ["train.batch_size", "eval.batch_size"]),
         ("model.num_latents", ["reasoner.latents"]),
         ("torch_dtyp", ["model.dtype"]),
+        ("train.packing", ["data.packing"]),
+        ("neat_packing", ["data.packing"]),
         ("num_generations", ["rl.num_generations"]),
         ("grpo.epsilon_high", ["rl.epsilon_high"]),
         ("rl.max_completion_length", ["decode.max_new_tokens"]),

@@ -1,7 +1,12 @@
-"""The cases of the contract: every registered method, with several sets of options, on every family."""
+"""The cases of the contract: every registered method, with several sets of options, on every family.
+
+`make test` runs a method's first set of options on every family and each further set on one family, in turn;
+`make test-slow` runs all the others.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,7 +14,7 @@ import pytest
 
 from latentvr.reasoners import registry
 
-FAMILIES = ("tiny-qwen2.5-vl", "tiny-qwen3-vl")
+FAMILIES = ("tiny-qwen2.5-vl", "tiny-qwen3-vl", "tiny-llava-ov-1.5")
 # A method that is not listed here runs the contract with its default options.
 OPTIONS: dict[str, dict[str, dict[str, Any]]] = {
     "livr": {
@@ -74,7 +79,23 @@ WITH_KERNELS = [(c, kernel) for c in CASES for kernel in ("mask", "two_pass", "v
                 if kernel == "mask" or is_main(c)]  # fmt: skip
 
 
-@pytest.fixture(params=CASES, ids=str)
+def in_turn(case: Case) -> bool:
+    """Whether the fast tests run this case."""
+    options = list(OPTIONS.get(case.name, {"defaults": {}}))
+    return is_main(case) or case.family == FAMILIES[options.index(case.label) % len(FAMILIES)]
+
+
+def params(cases: Sequence[Any]) -> list[Any]:
+    """Cases, alone or with something beside them, as parameters of which the exhaustive ones are slow."""
+    out = []
+    for entry in cases:
+        case, *rest = entry if isinstance(entry, tuple) else (entry,)
+        name = "/".join([str(case), *rest])
+        out.append(pytest.param(entry, id=name, marks=[] if in_turn(case) else pytest.mark.slow))
+    return out
+
+
+@pytest.fixture(params=params(CASES))
 def case(request: pytest.FixtureRequest) -> Case:
     found: Case = request.param
     return found
@@ -85,13 +106,13 @@ def has_latents(case: Case) -> bool:
     return case.name != "direct" and case.label != "K0"
 
 
-@pytest.fixture(scope="module", params=CASES, ids=str)
+@pytest.fixture(scope="module", params=params(CASES))
 def mask_model(request: pytest.FixtureRequest, lab: Any) -> Any:
     """A frozen model of each case, made once for the tests of a file that leave it as it is."""
     return request.param.model(lab)
 
 
-@pytest.fixture(scope="module", params=WITH_KERNELS, ids=lambda pair: f"{pair[0]}/{pair[1]}")
+@pytest.fixture(scope="module", params=params(WITH_KERNELS))
 def shared_model(request: pytest.FixtureRequest, lab: Any) -> Any:
     """The same with each kernel."""
     case, kernel = request.param
@@ -100,8 +121,22 @@ def shared_model(request: pytest.FixtureRequest, lab: Any) -> Any:
 
 @pytest.fixture(
     scope="module",
-    params=[pair for pair in WITH_KERNELS if has_latents(pair[0])],
-    ids=lambda pair: f"{pair[0]}/{pair[1]}",
+    params=params([(c, kernel) for c in CASES for kernel in ("varlen", "mask")
+                   if kernel == "varlen" or (is_main(c) and c.family == FAMILIES[1])]),
+)  # fmt: skip
+def packing_model(request: pytest.FixtureRequest, lab: Any) -> Any:
+    """A model of each case with the kernels that take several documents in a row; everything trains."""
+    from latentvr.models.trainable import set_trainable
+
+    case, kernel = request.param
+    model = case.model(lab, kernel)
+    set_trainable(model, "all", lab.settings(case.family).lora)
+    return model
+
+
+@pytest.fixture(
+    scope="module",
+    params=params([pair for pair in WITH_KERNELS if has_latents(pair[0])]),
 )
 def shared_latent_model(request: pytest.FixtureRequest, lab: Any) -> Any:
     """One of these whose samples have latents."""
@@ -114,7 +149,7 @@ def decodes_as_another(case: Case) -> bool:
     return case.name == "lvr" and case.label in ("crop", "hidden")
 
 
-@pytest.fixture(scope="module", params=CASES, ids=str)
+@pytest.fixture(scope="module", params=params(CASES))
 def span_model(request: pytest.FixtureRequest, lab: Any) -> Any:
     """A model that opens latent spans, with a head of its own, which tests may give other rows."""
     case = request.param
@@ -125,7 +160,7 @@ def span_model(request: pytest.FixtureRequest, lab: Any) -> Any:
     return lab.model(case.family, case.name, untied=True, **case.options)
 
 
-@pytest.fixture(params=KINDS, ids=lambda pair: f"{pair[0]}/{pair[1]}")
+@pytest.fixture(params=params(KINDS))
 def case_and_kind(request: pytest.FixtureRequest) -> tuple[Case, str]:
     """A case and something of it that can train."""
     found: tuple[Case, str] = request.param

@@ -193,8 +193,8 @@ def test_a_batch_is_its_single_rows(drawn: Drawn, layout: str) -> None:
     if "alone" not in drawn.replayed:
         alone = [drawn.scores(replay_batch(drawn.model, [s], [r])) for s, r in pairs]
         log_probs, means = ([getattr(one, key) for one in alone] for key in ("log_probs_L", "means_RD"))
-        drawn.replayed["alone"] = replace(
-            alone[0], log_probs_L=torch.cat(log_probs), means_RD=torch.cat(means)
+        drawn.replayed["alone"] = alone[0]._replace(
+            log_probs_L=torch.cat(log_probs), means_RD=torch.cat(means)
         )
     single = drawn.replayed["alone"]
     counts = [sum(row.sampled) for row in drawn.rows]

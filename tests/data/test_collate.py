@@ -74,3 +74,23 @@ def test_samples_are_not_changed() -> None:
     collate([sample, _sample(9, 1)], 0, "left")
     assert sample.ids.tolist() == [1, 2, 3]
     assert sample.positions.shape == (3, 3)
+
+
+def test_rows_of_samples_lie_end_to_end() -> None:
+    batch = collate([[_sample(3, 1, "a"), _sample(2, 0, "b")], [_sample(4, 2, "c")]], pad_id=99)
+    assert batch["input_ids"].tolist() == [[1, 2, 3, 1, 2], [1, 2, 3, 4, 99]]
+    assert batch["position_ids"][2].tolist() == [[1, 2, 3, 1, 2], [1, 2, 3, 4, 0]]
+    assert batch["documents"].tolist() == [[0, 0, 0, 1, 1], [0, 0, 0, 0, -1]]
+    assert batch["roles"][1].tolist() == [Role.PROMPT] * 4 + [Role.PAD]
+    assert batch["labels"][1, 4] == IGNORED
+    assert batch["sample_ids"] == ["a", "b", "c"]
+    assert batch["pixel_values"][:, 0].tolist() == [3.0] * 4 + [4.0] * 8
+    assert "documents" not in collate([_sample(3, 1)], 0)
+
+
+def test_slots_of_packed_samples_count_through_the_batch() -> None:
+    samples = [_sample(3, 1), _sample(2, 1), _sample(4, 1)]
+    for sample in samples:
+        sample.visual_tokens, sample.slots = 1, torch.tensor([[0, 0], [1, 0]])
+    packed = collate([samples[:2], samples[2:]], 0)["slots"].tolist()
+    assert packed == collate(samples, 0)["slots"].tolist() == [[i, i // 2] for i in range(6)]

@@ -96,7 +96,7 @@ class Round:
         mask = prepare("mask", visibility, whole["roles"], dtype=torch.float32, eager=True).attention_mask
         inputs = {
             "inputs_embeds": model.embeds(whole, features, rollout.fed if len(rollout.fed) else None),
-            "position_ids": whole["position_ids"],
+            "position_ids": model.backbone.rotary_positions(whole["position_ids"]),
             "attention_mask": mask,
             "use_cache": False,
             **deep,

@@ -11,6 +11,7 @@ from pathlib import Path
 from safetensors.torch import save_file
 
 from latentvr.config.load import load
+from latentvr.runs.packing import staged
 from latentvr.runs.processes import join_processes
 from latentvr.runs.sft import build_model_and_data, stage_runs, train, train_stage
 from latentvr.trainers.signals import StopRequest
@@ -23,8 +24,9 @@ def work(recipe: str, folder: Path, overrides: list[str]) -> None:
     processes = join_processes(settings)
     model, data = build_model_and_data(settings)
     (folder / "stage").mkdir(exist_ok=True)
-    run = stage_runs(settings, len(data), processes.num_processes)[0]
-    train_stage(model, settings, run, folder / "stage", data, None, StopRequest(), None)
+    items = staged(settings, data)
+    run = stage_runs(settings, items.count, processes.num_processes)[0]
+    train_stage(model, settings, run, folder / "stage", items, None, StopRequest(), None)
     weights = {name: p.detach().clone() for name, p in model.named_parameters() if p.requires_grad}
     save_file(weights, folder / f"rank-{processes.process_index}.safetensors")
 

@@ -38,14 +38,26 @@ def _port() -> int:
         return int(free.getsockname()[1])
 
 
-@pytest.fixture(scope="module", params=["livr_tiny", "lvr_tiny"])
+# Eight packed rows in each stage, so that no process gets a row twice.
+PACKED = ["data.packing=true", "data.pack_length=130"]
+
+
+@pytest.fixture(
+    scope="module",
+    params=["livr_tiny", "lvr_tiny", pytest.param("livr_tiny packed", marks=pytest.mark.slow)],
+)
 def folders(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
-    """One process with accumulation 4, two with accumulation 2: 3 steps per stage.
+    """One process with accumulation 4, two with accumulation 2: 3 steps per stage, or 2 of packed rows.
 
     The numbers of latent slots differ between samples too, and with them the items of their loss.
     """
-    path = RECIPES / f"{request.param}.yaml"
-    settings = [*SETTINGS, *(f"stages.{name}.epochs=1" for name in load(path).recipe.stages)]
+    name, _, packed = request.param.partition(" ")
+    path = RECIPES / f"{name}.yaml"
+    settings = [
+        *SETTINGS,
+        *(PACKED if packed else []),
+        *(f"stages.{name}.epochs=1" for name in load(path).recipe.stages),
+    ]
     found = {n: tmp_path_factory.mktemp(f"ranks{n}") for n in (1, 2)}
     runpy.run_path(str(SCRIPT))["work"](str(path), found[1], [*settings, "train.gradient_accumulation=4"])
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2"]
@@ -70,12 +82,16 @@ def _rows(folder: Path) -> list[dict[str, Any]]:
 
 def test_every_step_has_the_same_samples_and_losses(folders: dict[int, Path]) -> None:
     one, two = ([row for row in _rows(folders[n]) if "loss" in row] for n in (1, 2))
-    assert [row["step"] for row in one] == [row["step"] for row in two] == [1, 2, 3, 4, 5, 6]
+    steps = [row["step"] for row in one]
+    assert steps == [row["step"] for row in two]
+    assert steps in ([1, 2, 3, 4, 5, 6], [1, 2, 3, 4])
     for a, b in zip(one, two, strict=True):
         assert sorted(a["samples"]) == sorted(b["samples"])
-        assert len(set(b["samples"])) == 4
-        assert a["loss"] == pytest.approx(b["loss"], abs=1e-5)
-        assert a["grad_norm"] == pytest.approx(b["grad_norm"], rel=1e-4)
+        assert len(set(b["samples"])) == len(b["samples"]) >= 4
+        assert a["loss"] == pytest.approx(b["loss"], rel=1e-6)
+        assert a["grad_norm"] == pytest.approx(b["grad_norm"], rel=1e-5)
+        if len(b["samples"]) == 4:  # the processes took them in turn from the one order of the run
+            assert [b["samples"][i] for i in (0, 2, 1, 3)] == a["samples"]
 
 
 def test_the_weights_are_those_of_one_process(folders: dict[int, Path]) -> None:

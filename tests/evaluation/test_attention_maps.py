@@ -95,7 +95,7 @@ def test_weights_are_those_that_the_stock_model_returns(model: LatentModel, batc
         attend = prepare("mask", BOTTLENECK, batch["roles"], dtype=torch.float32, eager=True)
         theirs = model.backbone.language_model(
             inputs_embeds=model.embeds(batch, features, None),
-            position_ids=batch["position_ids"],
+            position_ids=model.backbone.rotary_positions(batch["position_ids"]),
             attention_mask=attend.attention_mask,
             output_attentions=True,
             use_cache=False,

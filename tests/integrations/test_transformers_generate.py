@@ -108,8 +108,9 @@ def test_with_latents_it_is_our_own(lab: Any, family: str, name: str, visibility
 def test_stop_strings_go_in_as_a_criterion(lab: Any, family: str) -> None:
     model = lab.model(family)
     batch, tokenizer = _batch(lab, model), model.processor.tokenizer
-    free = _call(model, batch)[0, batch["input_ids"].shape[1] :].tolist()
-    criteria = StoppingCriteriaList([StopStringCriteria(tokenizer, tokenizer.decode(free[1:3]))])
+    free = _call(model, batch)[:, batch["input_ids"].shape[1] :].tolist()
+    written = next(text for row in free if (text := tokenizer.decode(row[1:3])))
+    criteria = StoppingCriteriaList([StopStringCriteria(tokenizer, written)])
     stock, ours = (
         _call(model, batch, f, stopping_criteria=criteria) for f in (None, custom_generate(model, AS_STOCK))
     )

@@ -17,29 +17,41 @@ from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLIm
 import latentvr
 from latentvr.data import toy
 from latentvr.data.processor import Processor
+from latentvr.errors import ModelError
 from latentvr.models import tiny
-from latentvr.runs.dry_run import PUBLISHED
+from latentvr.models.published_shapes import cut, published_config, random_model
 
+ROOT = Path(__file__).parents[2]
 # Number of parameters of the released weights, shared embeddings counted once, and of their vision towers.
 COUNTS = {
-    "Qwen--Qwen2.5-VL-3B-Instruct": (3_754_622_976, 668_684_288),
-    "Qwen--Qwen2.5-VL-7B-Instruct": (8_292_166_656, 676_550_144),
-    "Qwen--Qwen3-VL-4B-Instruct": (4_437_815_808, 415_347_712),
+    "Qwen/Qwen2.5-VL-3B-Instruct": (3_754_622_976, 668_684_288),
+    "Qwen/Qwen2.5-VL-7B-Instruct": (8_292_166_656, 676_550_144),
+    "Qwen/Qwen3-VL-4B-Instruct": (4_437_815_808, 415_347_712),
+    # By hand. Decoder: 36 layers of q and o 2 x 2560 x 4096, k and v 2 x 2560 x 1024, three 2560 x 9728,
+    # norms 2 x 2560 + 2 x 128; norm 2560; embedding and head 2 x 151936 x 2560: 4,411,424,256.
+    # Tower: 24 blocks of 1024 x 3072 + 3072, 1024 x 1024 + 1024, 1024 x 4096 + 4096, 4096 x 1024 + 1024,
+    # norms 4 x 1024; patches 1024 x 588, class token 1024, its angles 32, norms 2 x 2048, merger
+    # 4096 x 4096 + 4096 and 4096 x 2560 + 2560: 330,186,272.
+    "lmms-lab/LLaVA-OneVision-1.5-4B-Instruct": (4_741_610_528, 330_186_272),
 }
-RECIPES = {"livr_qwen3_4b": "Qwen--Qwen3-VL-4B-Instruct", "livr_qwen25vl_3b": "Qwen--Qwen2.5-VL-3B-Instruct"}
+RECIPES = {
+    "livr_qwen3_4b": "Qwen/Qwen3-VL-4B-Instruct",
+    "livr_qwen25vl_3b": "Qwen/Qwen2.5-VL-3B-Instruct",
+    "livr_llava_ov15_4b": "lmms-lab/LLaVA-OneVision-1.5-4B-Instruct",
+}
 
 
 def test_every_published_config_is_counted() -> None:
     # Breaks if a config is added whose numbers nobody checked.
-    assert {file.stem for file in PUBLISHED.glob("*.json")} == set(COUNTS)
+    files = (ROOT / "recipes" / "models").glob("*.json")
+    assert {file.stem for file in files} == {name.replace("/", "--") for name in COUNTS}
 
 
 @pytest.mark.parametrize("name", COUNTS)
 def test_a_published_config_gives_the_released_number_of_parameters(name: str) -> None:
     # Breaks with one wrong width, depth, vocabulary or tie in the file.
-    config = AutoConfig.from_pretrained(PUBLISHED / f"{name}.json")
     with torch.device("meta"):
-        model = AutoModelForImageTextToText.from_config(config)
+        model = AutoModelForImageTextToText.from_config(published_config(name))
     tower = sum(p.numel() for p in model.model.visual.parameters())
     assert (sum(p.numel() for p in model.parameters()), tower) == COUNTS[name]
 
@@ -47,22 +59,32 @@ def test_a_published_config_gives_the_released_number_of_parameters(name: str) -
 @pytest.mark.parametrize("name", COUNTS)
 def test_rotary_settings_fit_the_heads(name: str) -> None:
     # The three axes share half of each head; transformers accepts a wrong split in silence.
-    text = AutoConfig.from_pretrained(PUBLISHED / f"{name}.json").get_text_config()
+    text = published_config(name).get_text_config()
     head = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
-    assert sum(text.rope_parameters["mrope_section"]) == head // 2
-    assert text.rope_parameters["rope_theta"] == (5e6 if "Qwen3" in name else 1e6)
+    assert sum(text.rope_parameters.get("mrope_section", [head // 2])) == head // 2
+    assert ("mrope_section" in text.rope_parameters) == ("Qwen" in name)
+    assert text.rope_parameters["rope_theta"] == (1e6 if "Qwen2.5" in name else 5e6)
+
+
+@pytest.mark.parametrize("name", COUNTS)
+def test_a_random_model_is_cut_and_in_the_number_format_asked_for(name: str) -> None:
+    # Breaks if a benchmark on few layers runs more of them, or in float32.
+    model = random_model(name, torch.bfloat16, "meta", layers=2)
+    assert len(model.model.language_model.layers) == len(model.model.visual.blocks) == 2
+    assert {p.dtype for p in model.parameters()} == {torch.bfloat16}
+    assert {p.device.type for p in model.parameters()} == {"meta"}
+
+
+def test_a_model_without_a_published_config_is_refused() -> None:
+    with pytest.raises(ModelError, match="got 'some/model', at random_model; fix: add"):
+        random_model("some/model", torch.float32, "meta")
 
 
 def cut_to_two_layers(name: str, folder: Path) -> Path:
     """Write a folder like the published one, with two text and two vision layers and random weights."""
-    config = AutoConfig.from_pretrained(PUBLISHED / f"{name}.json")
+    config = published_config(name)
+    cut(config, 2)
     text, vision = config.get_text_config(), config.vision_config
-    text.num_hidden_layers = vision.depth = 2
-    if hasattr(vision, "deepstack_visual_indexes"):
-        vision.deepstack_visual_indexes = [0, 1]
-    else:
-        vision.fullatt_block_indexes = [1]
-        text.layer_types = text.layer_types[:2]
     tokenizer = tiny.build_tokenizer(toy.corpus())
     for field, token in {
         "image_token_id": "<|image_pad|>",

@@ -76,6 +76,7 @@ def test_it_is_evaluated(run_folder: Path) -> None:
     assert len((run_folder / "eval" / "test" / "predictions.jsonl").read_text().splitlines()) == 4
 
 
-def test_it_keeps_the_contract() -> None:
-    done = _python("-m", "pytest", "-p", "no:randomly", "tests/contract", "-k", "glimpse")
+@pytest.mark.parametrize("which", ["qwen3-vl", pytest.param("not qwen3-vl", marks=pytest.mark.slow)])
+def test_it_keeps_the_contract(which: str) -> None:
+    done = _python("-m", "pytest", "-p", "no:randomly", "tests/contract", "-k", f"glimpse and {which}")
     assert " passed" in done.stdout

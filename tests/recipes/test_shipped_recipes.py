@@ -34,6 +34,8 @@ STEPS = {
     "livr_qwen25vl_3b.yaml": (1000, [500, 750]),
     "sft_qwen3_4b.yaml": (1000, [1250]),
     "sft_qwen25vl_3b.yaml": (1000, [1250]),
+    "livr_llava_ov15_4b.yaml": (1000, [500, 750]),
+    "sft_llava_ov15_4b.yaml": (1000, [1250]),
     "livr_multitask_qwen3_4b.yaml": (6000, [1500, 2250]),
     "sft_multitask_qwen3_4b.yaml": (6000, [3750]),
     "livr_sat_qwen25vl_3b.yaml": (32_000, [8000, 12_000]),
@@ -59,11 +61,14 @@ SIZES = {
     "livr_sat_qwen25vl_3b.yaml": ("3,754,622,976", ["29,966,336", "29,966,336"]),
     "livr_viscot_qwen25vl_7b.yaml": ("8,292,166,656", ["40,427,520", "40,427,520"]),
     "sft_qwen3_4b.yaml": ("4,437,815,808", ["33,030,144"]),
-    # The language model with four rows more, of 2048 (3B), 3584 (7B) or 2560 (4B) values; the 7B model's head
-    # is a matrix of its own and has rows for the two markers that are written.
+    "livr_llava_ov15_4b.yaml": ("4,741,610,528", ["33,071,104", "33,071,104"]),
+    "sft_llava_ov15_4b.yaml": ("4,741,610,528", ["33,030,144"]),
+    # The language model with four rows more, of 2048 (3B), 3584 (7B) or 2560 (4B) values; the heads of the 7B
+    # model and of LLaVA-OneVision-1.5 are matrices of their own, with rows for the two written markers.
     "lvr_qwen25vl_3b.yaml": ("3,754,622,976", ["3,085,946,880"]),
     "lvr_qwen25vl_7b.yaml": ("8,292,166,656", ["7,615,638,016"]),
     "lvr_qwen3_4b.yaml": ("4,437,815,808", ["4,022,478,336"]),
+    "lvr_llava_ov15_4b.yaml": ("4,741,610,528", ["4,411,439,616"]),
     "lvr_grpo_3b.yaml": ("3,754,622,976", ["3,085,946,880"]),
     "livr_grpo_qwen3_4b.yaml": ("4,437,815,808", ["33,071,104"]),
 }

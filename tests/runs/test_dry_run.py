@@ -20,6 +20,18 @@ def test_all_is_every_parameter(tmp_path: Path) -> None:
     assert all(line.endswith("100.000 % of all") for line in lines)
 
 
+def test_packed_rows_are_counted() -> None:
+    settings = ["data.toy.train=30", "data.toy.validation=2", "train.batch_size=2", "data.packing=true"]
+    resolved = load(RECIPE, [*settings, "data.pack_length=300", "train.output_dir=no/such"])
+    lines = describe(resolved).splitlines()
+    (packed,) = [line for line in lines if line.startswith("packed, as in the first stage: 30 samples in ")]
+    rows = int(packed.split()[9])
+    assert f"in {rows} rows of at most 300 tokens: {30 / rows:.1f} samples" in packed
+    steps = {name: round(stage.epochs) * -(-rows // 2) for name, stage in resolved.recipe.stages.items()}
+    wanted = [f"stage {name}: {count} optimiser steps under causal" for name, count in steps.items()]
+    assert [line for line in lines if "optimiser steps under" in line] == wanted
+
+
 SHORT = ["data.toy.train=30", "data.toy.validation=2", "train.batch_size=8", "train.gradient_accumulation=2"]
 SPANS = Path(__file__).parents[2] / "recipes" / "lvr_tiny.yaml"
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from io import BytesIO
 from pathlib import Path
 
 from PIL import Image
 
-from latentvr.data.images import decode_image, open_image
+from latentvr.data.images import decode_image, decoded_size, open_image, open_size
 from latentvr.data.readers.parts import Part, open_parts
 from latentvr.data.readers.reading import Origin, read_opened
 from latentvr.data.record import Record
@@ -36,6 +37,31 @@ def open_picture(name: str, part: Part, root: Path, where: str) -> Image.Image:
     if isinstance(inside, bytes):
         return decode_image(inside, where)
     return open_image(part.image_name(inside), root, where)
+
+
+def picture_size(name: str, part: Part, root: Path, where: str) -> tuple[int, int]:
+    """Width and height of the picture that `open_picture` would give, without decoding it.
+
+    Args:
+        name: as in `Record.images`.
+        part: the file of the record.
+        root: image root.
+        where: what errors name as the place.
+
+    Returns:
+        Pixels of the upright picture.
+
+    Raises:
+        ImageError: it is missing, unsafe or no picture.
+        RecordError: an embedded image has neither bytes nor a path.
+    """
+    table = part.tables.get(name.rpartition("#")[0])
+    if table is None:
+        return open_size(name, root, where)
+    inside = table.embedded(name, where)
+    if isinstance(inside, bytes):
+        return decoded_size(BytesIO(inside), where)
+    return open_size(part.image_name(inside), root, where)
 
 
 class FileSource:
@@ -77,6 +103,21 @@ class FileSource:
         """
         origin = self._origins[record.id]
         return [open_picture(name, origin.part, self._root, origin.where) for name in record.images]
+
+    def sizes(self, record: Record) -> list[tuple[int, int]]:
+        """Width and height of each of the record's images, from their headers.
+
+        Args:
+            record: one of `records`.
+
+        Returns:
+            Pixels of the pictures that `images` would give.
+
+        Raises:
+            ImageError: one is missing, unsafe or no picture; the message names file and row.
+        """
+        origin = self._origins[record.id]
+        return [picture_size(name, origin.part, self._root, origin.where) for name in record.images]
 
 
 def open_source(

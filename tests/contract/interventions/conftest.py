@@ -146,7 +146,7 @@ class Bench:
             scores = self.scores(step, at, row.ids, row.slot, row.fed)
             found = [float(scores[i, token]) if mine else 0.0
                      for i, (token, mine) in enumerate(zip(row.ids, row.sampled, strict=True))]  # fmt: skip
-            assert row.log_probs == pytest.approx(found, abs=NEAR)
+            assert row.log_probs == pytest.approx(found, abs=NEAR, rel=5e-5)  # one of -5 has coarser digits
             there = whole["completion"][at]
             ids, labels = whole["input_ids"][at][there].tolist(), whole["labels"][at][there]
             scores = self.scores(step, at, ids, slot_BT[at][there].tolist(), fed[at])

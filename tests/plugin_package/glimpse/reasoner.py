@@ -1,11 +1,10 @@
 """The example method: `<|glimpse_start|> <|glimpse|> <|glimpse_end|>` after the prompt."""
 
-import torch
 from torch import Tensor, nn
 
 from latentvr.attention.roles import Role
 from latentvr.data.layout import Layout, NewToken, Segment, plain_layout
-from latentvr.reasoners.base import LatentReasoner, Term
+from latentvr.reasoners.base import LatentReasoner, Term, sample_numbers
 
 
 class Reasoner(LatentReasoner):
@@ -33,5 +32,6 @@ class Reasoner(LatentReasoner):
         return {"glimpse_distance": (batch["roles"] == Role.LATENT).sum()}
 
     def _seen(self, batch, features_FND) -> Tensor:
-        parts = features_FND[0].split((batch["roles"] == Role.IMAGE).sum(1).tolist())
-        return torch.stack([part.mean(0) for part in parts])[(batch["roles"] == Role.LATENT).any(1)]
+        samples, roles = sample_numbers(batch), batch["roles"]
+        own = samples[roles == Role.LATENT].unsqueeze(1) == samples[roles == Role.IMAGE]
+        return own.to(features_FND) @ features_FND[0] / own.sum(1, keepdim=True)

@@ -30,7 +30,7 @@ def by_hand(chosen: Any, row: int, rollout: Any, layers: list[int]) -> float:
     model.backbone.model.set_attn_implementation({"text_config": "eager"})
     attentions = model.backbone.language_model(
         inputs_embeds=model.embeds(whole, features, rollout.fed if len(rollout.fed) else None),
-        position_ids=whole["position_ids"],
+        position_ids=model.backbone.rotary_positions(whole["position_ids"]),
         attention_mask=prepare(
             "mask", visibility, whole["roles"], dtype=torch.float32, eager=True
         ).attention_mask,

@@ -1,0 +1,1 @@
+"""Device memory of a training step, from the shapes of a model and of a batch."""
