@@ -81,7 +81,7 @@ def flex_kernel(
     if query.device.type == "cpu" and torch.is_grad_enabled() and any(t.requires_grad for t in states):
         raise VisibilityError(
             f"expected CUDA for gradients with kernel=flex, got the CPU, at {type(module).__name__}; "
-            "fix: use kernel=two_pass or kernel=mask"
+            "fix: set model.attention=varlen, or model.attention=mask"
         )
     if not isinstance(attention_mask, BlockMask):
         found = "none" if attention_mask is None else f"a tensor of {attention_mask.dtype}"

@@ -25,9 +25,9 @@ Launcher = Annotated[
     typer.Option(help="Start the processes this way; with --dry-run show the command or job script."),
 ]
 Processes = Annotated[
-    int | None, typer.Option(min=1, help="With --launcher: processes of each machine; by default its GPUs.")
+    int | None, typer.Option(min=1, help="With --launcher or --dry-run: processes of each machine.")
 ]
-Nodes = Annotated[int | None, typer.Option(min=1, help="With --launcher: machines; 1 by default.")]
+Nodes = Annotated[int | None, typer.Option(min=1, help="With --launcher or --dry-run: machines; else 1.")]
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,14 @@ class Start:
 
     @property
     def launched(self) -> bool:
-        """Whether processes are to be started for it."""
-        return (self.launcher, self.processes, self.nodes) != (None, None, None)
+        """Whether processes are to be started for it, or their command to be shown."""
+        counted = (self.processes, self.nodes) != (None, None)
+        return self.launcher is not None or (counted and not self.dry_run)
+
+    @property
+    def total(self) -> int:
+        """Processes of all machines, as far as they are given."""
+        return (self.processes or 1) * (self.nodes or 1)
 
     @property
     def flags(self) -> tuple[str, ...]:

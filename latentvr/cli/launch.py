@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from latentvr.cli.arguments import Start
@@ -46,16 +46,18 @@ def run(verb: str, recipe: Path, overrides: Sequence[str], start: Start, resolve
             "expected --launcher beside --processes and --nodes, got none, at "
             f"latentvr {verb}; fix: add --launcher torchrun"
         )
+    _require_counts(start, os.environ)
     if start.launcher == "deepspeed" and resolved.recipe.train.deepspeed is None:
         overrides = [*overrides, f"train.deepspeed={launcher_file('deepspeed/zero2.json')}"]
         resolved = load(recipe, overrides)
         (require_for_rl if verb == "rl" else require)(resolved)
-    one = start.launcher == "local" or resolved.recipe.train.device == "cpu"
+    cpu = resolved.recipe.train.device == "cpu"
     launch = Launch(
         start.launcher,
         (verb, str(recipe), *overrides, *start.flags),
-        start.processes or (1 if one else max(gpus(), 1)),
+        start.processes or (1 if cpu or start.launcher == "local" else max(gpus(), 1)),
         start.nodes or 1,
+        cpu,
     )
     require_launcher(launch, os.environ)
     if start.dry_run:
@@ -67,6 +69,21 @@ def run(verb: str, recipe: Path, overrides: Sequence[str], start: Start, resolve
         _submit(launch)
         return
     os.execvpe("bash", command(launch), {**os.environ, **variables(launch)})  # noqa: S606, S607 - our script
+
+
+def _require_counts(start: Start, environment: Mapping[str, str]) -> None:
+    """Refuse a job of unknown size, and a size where a file of machines says another."""
+    if start.launcher == "slurm" and start.processes is None:
+        raise UserError(
+            "expected --processes with --launcher slurm, as the GPUs of a node cannot be counted from here, "
+            "got none, at the command line; fix: add --processes and the number of GPUs of a node"
+        )
+    given = [f"--{name}" for name in ("processes", "nodes") if getattr(start, name) is not None]
+    if start.launcher == "deepspeed" and environment.get("HOSTFILE") and given:
+        raise UserError(
+            f"expected machines and processes from the variable HOSTFILE alone, got {' and '.join(given)} "
+            f"too, at --launcher deepspeed; fix: leave out {' and '.join(given)}, or unset HOSTFILE"
+        )
 
 
 def _submit(launch: Launch) -> None:

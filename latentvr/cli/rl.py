@@ -26,7 +26,7 @@ def run(recipe: Path, overrides: Sequence[str], start: Start) -> None:
     if start.dry_run:
         from latentvr.runs.dry_run import describe_rl
 
-        typer.echo(describe_rl(resolved, int(os.environ.get("WORLD_SIZE", "1"))))
+        typer.echo(describe_rl(resolved, start.total))
         return
     from latentvr.cli.logs import to_terminal
     from latentvr.runs.launching import has_begun

@@ -47,14 +47,14 @@ class DataConfig:
     """Lay samples end to end in rows instead of padding them; no sample sees another, and `train.batch_size`
     counts rows. Supervised training alone. Not in the papers."""
     pack_length: int | None = None
-    """Longest packed row in tokens; null means `max_length`."""
+    """Longest packed row in tokens; null means `max_length`. With `packing` alone."""
     pack_window: int = 1024
-    """Neighbours in the order of samples that are fitted together into rows."""
+    """Neighbours in the order of samples that are fitted together into rows; with `packing` alone."""
     feature_cache: Literal["off", "memory", "disk"] = "off"
     """Encode each image once and keep the features of the frozen vision tower: `memory` for the run, `disk`
     in a folder that later runs of the same model and pixel settings share."""
     feature_cache_dir: str | None = None
-    """Folder for `disk`; null means `latentvr/features` in the user's cache folder."""
+    """Folder for `disk`, and with it alone; null means `latentvr/features` in the user's cache folder."""
     workers: int = 0
     """Loader processes; 0 loads in the main process."""
     toy: ToyConfig = field(default_factory=ToyConfig)

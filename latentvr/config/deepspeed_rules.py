@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from latentvr.config.schema import Recipe
+from latentvr.config.shipped import shipped_launcher
 from latentvr.errors import RecipeError
 
 STAGES = (2, 3)
@@ -22,6 +23,14 @@ OVERRULING = {
     "tensor_parallel": "train.batch_size",
 }
 
+#: Numbers that the recipe gives; left out, DeepSpeed would not clip, or would refuse the file.
+FROM_RECIPE = {
+    "train_batch_size": "train.batch_size",
+    "train_micro_batch_size_per_gpu": "train.batch_size",
+    "gradient_accumulation_steps": "train.gradient_accumulation",
+    "gradient_clipping": "optim.max_grad_norm",
+}
+
 Found = Iterator[tuple[str, str]]
 
 
@@ -29,7 +38,7 @@ def read_settings(path: str) -> dict[str, Any]:
     """Read a file of DeepSpeed settings.
 
     Args:
-        path: of a JSON file, from the current folder.
+        path: of a JSON file, from the current folder; where there is none at `launchers/…`, the shipped one.
 
     Returns:
         Its settings, with `zero_optimization.stage` among them.
@@ -37,11 +46,13 @@ def read_settings(path: str) -> dict[str, Any]:
     Raises:
         RecipeError: there is no such file, or it holds no such settings.
     """
-    file = Path(path)
     try:
-        settings = json.loads(file.read_text(encoding="utf-8"))
+        settings = json.loads(_file(path).read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise _refused("a file", "nothing there", path, "give the path of one") from error
     except OSError as error:
-        raise _refused("a file", type(error).__name__, path, "give the path of one") from error
+        got = f"an error ({str(error.strerror).lower()})"
+        raise _refused("a file that can be read", got, path, "give the path of one") from error
     except ValueError as error:
         raise _refused("valid JSON", f"an error ({error})", path, "mend the file") from error
     zero = settings.get("zero_optimization") if isinstance(settings, dict) else None
@@ -50,6 +61,15 @@ def read_settings(path: str) -> dict[str, Any]:
         fix = "set it, or use launchers/deepspeed/zero2.json or zero3.json"
         raise _refused("zero_optimization.stage 2 or 3", repr(stage), path, fix)
     return dict(settings)
+
+
+def _file(path: str) -> Path:
+    """The file, or the shipped one that documentation calls by this path, without a source tree around."""
+    file = Path(path)
+    parts = file.parts
+    if file.exists() or parts[:1] != ("launchers",):
+        return file
+    return shipped_launcher("/".join(parts[1:])) or file
 
 
 def zero_stage(recipe: Recipe) -> int | None:
@@ -109,6 +129,14 @@ def _overruling(settings: dict[str, Any], path: str) -> Found:
         off = isinstance(section, dict) and section.get("enabled") in (False, "auto")
         if section is not None and not off:
             yield KEY, f"expected no section {name!r}, got one, at {path}; fix: remove it and set {key}"
+    for name, key in FROM_RECIPE.items():
+        value = settings.get(name, "auto")
+        if value != "auto":
+            yield (
+                KEY,
+                f"expected {name} 'auto', as the recipe gives it, got {value!r}, at {path}; "
+                f'fix: set it to "auto", and {key} to what is wanted',
+            )
 
 
 def _optimiser(settings: dict[str, Any], path: str) -> Found:
@@ -120,6 +148,12 @@ def _optimiser(settings: dict[str, Any], path: str) -> Found:
             "optimiser is that of the recipe",
         )
     zero = settings["zero_optimization"]
+    if not zero.get("compute_grad_norm", True):
+        yield (
+            KEY,
+            "expected zero_optimization.compute_grad_norm true, as gradients are clipped by their norm, got "
+            f"false, at {path}; fix: leave it out",
+        )
     for name in ("offload_optimizer", "offload_param"):
         section = zero.get(name)
         if isinstance(section, dict) and section.get("device") == "nvme":
@@ -133,6 +167,15 @@ def _uneven_passes(recipe: Recipe) -> Found:
             "rl.replay",
             "expected recorded with ZeRO stage 3, where processes cannot differ in their number of passes, "
             "got regenerated; fix: set rl.replay=recorded, or use stage 2",
+        )
+    reasoner = recipe.reasoner
+    name = reasoner.feeds_own_latents
+    if name is not None:
+        yield (
+            f"reasoner.{name}",
+            "expected given latents with ZeRO stage 3, where processes cannot differ in their number of "
+            f"passes, got {getattr(reasoner, name)!r}, which feeds predicted ones; "
+            f"fix: set reasoner.{name}={getattr(type(reasoner)(), name)}, or use stage 2",
         )
 
 

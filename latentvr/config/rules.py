@@ -8,6 +8,7 @@ from pathlib import Path
 
 from latentvr.config.decode_rules import decode_problems
 from latentvr.config.deepspeed_rules import deepspeed_problems
+from latentvr.config.device_rules import device_problems
 from latentvr.config.load import Resolved
 from latentvr.config.provenance import DEFAULT, Problem
 from latentvr.config.ranges import out_of_range
@@ -15,6 +16,7 @@ from latentvr.config.rl_rules import rl_problems
 from latentvr.config.schema import Recipe, RLConfig
 from latentvr.config.stage_rules import stage_problems
 from latentvr.config.suggest import close, sentence
+from latentvr.config.without_effect import without_effect
 from latentvr.errors import RecipeError
 
 RUN_FILES = ("manifest.json", "recipe.yaml")
@@ -195,12 +197,13 @@ def _pack(resolved: Resolved) -> Iterator[Violation]:
 
 
 def _device(resolved: Resolved) -> Iterator[Violation]:
-    recipe = resolved.recipe
-    if recipe.train.device == "cpu" and recipe.model.dtype == "float16":
-        yield Violation(
-            "model.dtype",
-            "expected float32 or bfloat16 on the CPU, got float16; fix: set model.dtype=float32",
-        )
+    for key, message in device_problems(resolved.recipe):
+        yield Violation(key, message)
+
+
+def _without_effect(resolved: Resolved) -> Iterator[Violation]:
+    for key, message in without_effect(resolved.recipe):
+        yield Violation(key, message)
 
 
 def _deepspeed(resolved: Resolved) -> Iterator[Violation]:
@@ -286,8 +289,8 @@ def _listed(names: object) -> str:
 
 
 _SHARED: tuple[Rule, ...] = (
-    _ranges, _reasoner, _pixels, _pack, _device, _deepspeed, _training_data, _toy, _lists, _visibilities,
-    _decode_of_method, _output_dir,
+    _ranges, _reasoner, _pixels, _pack, _device, _without_effect, _deepspeed, _training_data, _toy, _lists,
+    _visibilities, _decode_of_method, _output_dir,
 )  # fmt: skip
 _RULES: tuple[Rule, ...] = (*_SHARED, _stages)
 _RL_RULES: tuple[Rule, ...] = (*_SHARED, _rl)

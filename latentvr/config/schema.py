@@ -35,6 +35,11 @@ class ReasonerConfig:
         """Whether the method learns the noise of its latents, and with it their likelihood."""
         return False
 
+    @property
+    def feeds_own_latents(self) -> str | None:
+        """The field by whose value training feeds latents that the model predicts itself; None without."""
+        return None
+
     def decode_problems(self, decode: DecodeConfig) -> list[str]:
         """Return what in `decode` this method cannot do, each as `field: sentence`."""
         del decode
@@ -83,10 +88,10 @@ class ModelConfig:
     """Recompute activations in the backward pass: less memory, about a third more time."""
     vision_attention: Literal["auto", "sdpa", "flash_attention_2"] = "auto"
     """Attention kernel of the vision tower; `auto` takes flash-attn where it is installed and the model lies
-    in half precision on CUDA."""
+    in half precision on CUDA. A checkpoint answers with `auto` unless the key is set."""
     compile: bool = False
     """Compile the language model's feed-forward blocks and norms with torch.compile for training; the first
-    steps then take longer. Not in the paper."""
+    steps then take longer, and with dropout a compiled run draws other numbers. Not in the paper."""
     pack: bool = False
     """For answering on a CPU in float32: reorder the weights of the language model for faster products. The
     last digits of results may change."""
@@ -164,8 +169,8 @@ class TrainConfig:
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to run; `auto` takes CUDA where there is any."""
     deepspeed: str | None = None
-    """DeepSpeed settings, such as `launchers/deepspeed/zero2.json`, which split the optimiser and perhaps the
-    weights over the processes of a launch; null keeps whole copies in each."""
+    """DeepSpeed settings, such as `launchers/deepspeed/zero2.json` (found from any folder), which split the
+    optimiser and perhaps the weights over the processes of a launch; null keeps whole copies in each."""
 
 
 @dataclass

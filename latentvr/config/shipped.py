@@ -1,14 +1,16 @@
-"""Where recipes and published configs lie: beside the source, or where the wheel put them."""
+"""Where recipes, published configs and launchers lie: beside the source, or where the wheel put them."""
 
 from __future__ import annotations
 
 import sysconfig
+from collections.abc import Sequence
 from pathlib import Path
 
 PLACES = (
     Path(__file__).parents[2] / "recipes",
     Path(sysconfig.get_path("data")) / "share/latentvr/recipes",
 )
+LAUNCHERS = tuple(place.with_name("launchers") for place in PLACES)
 
 
 def shipped(name: str) -> Path | None:
@@ -20,4 +22,20 @@ def shipped(name: str) -> Path | None:
     Returns:
         The file, or None where it is in neither place.
     """
-    return next((place / name for place in PLACES if (place / name).is_file()), None)
+    return _found(name, PLACES)
+
+
+def shipped_launcher(name: str) -> Path | None:
+    """Find a shipped script or file of DeepSpeed settings.
+
+    Args:
+        name: path below `launchers/`.
+
+    Returns:
+        The file, or None where it is in neither place.
+    """
+    return _found(name, LAUNCHERS)
+
+
+def _found(name: str, places: Sequence[Path]) -> Path | None:
+    return next((place / name for place in places if (place / name).is_file()), None)

@@ -76,12 +76,6 @@ def _packing(recipe: Recipe) -> Iterator[tuple[str, str]]:
             "expected auto, varlen, mask or flex with data.packing=true, got two_pass, which takes one "
             "sample per row; fix: leave the key out",
         )
-    if not data.packing and data.pack_length is not None:
-        yield (
-            "data.pack_length",
-            f"expected data.packing=true with it, got false with {data.pack_length}; "
-            "fix: set data.packing=true, or leave the key out",
-        )
 
 
 def _named_visibilities(resolved: Resolved) -> Iterator[tuple[str, str]]:

@@ -26,6 +26,7 @@ ELSEWHERE: dict[str, str] = {
     "dataloader_num_workers": "data.workers",
     "dataset": "data.train",
     "dataset_name": "data.train",
+    "deepspeed_config": "train.deepspeed",
     "disable_dropout": "model.lora.dropout",
     "early_stopping_patience": "train.keep",
     "eval_batch_size": "eval.batch_size",
@@ -84,6 +85,7 @@ ELSEWHERE: dict[str, str] = {
     "num_train_epochs": f"{_STAGE}.epochs",
     "pack_sequences": "data.packing",
     "packing_length": "data.pack_length",
+    "packing_strategy": "data.packing",
     "per_device_eval_batch_size": "eval.batch_size",
     "per_device_train_batch_size": "train.batch_size",
     "ppo_epochs": "rl.num_iterations",
@@ -102,6 +104,7 @@ ELSEWHERE: dict[str, str] = {
     "validation_file": "data.validation",
     "warmup_ratio": "optim.warmup",
     "warmup_steps": "optim.warmup",
+    "zero_stage": "train.deepspeed",
 }
 """Names of transformers' TrainingArguments, TRL, PEFT and LLaMA-Factory, with the key of a recipe."""
 

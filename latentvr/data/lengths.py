@@ -60,24 +60,27 @@ class SizesOnly(Processor):
         return [1, *(side // own.patch_size for side in sides)]
 
 
-def token_lengths(data: EncodedDataset) -> list[int]:
-    """Lengths of all samples of a data set, in tokens; those that it keeps are encoded for good.
+def token_lengths(data: EncodedDataset, first: int = 0, each: int = 1) -> list[int]:
+    """Lengths of the samples of a data set, in tokens; those that it keeps are encoded for good.
 
     Args:
         data: the samples.
+        first: place of the first sample that is measured.
+        each: distance from one to the next; with 1 all are measured.
 
     Returns:
-        One length for each record, in order.
+        One length for each of these records, in order.
 
     Raises:
         ImageError: an image is missing, unsafe or no picture.
         RecordError: a sample cannot be encoded, or is too long.
     """
     if data.keep:
-        return [len(data[i].ids) for i in range(len(data))]
+        return [len(data[i].ids) for i in range(first, len(data), each)]
     ruler, source = Ruler(data.encoder), data.source
     return [
-        ruler.length(record, image_sizes(source, record), source.where(record)) for record in source.records
+        ruler.length(record, image_sizes(source, record), source.where(record))
+        for record in source.records[first::each]
     ]
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import zlib
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -20,7 +22,11 @@ from latentvr.errors import SaveError, UserError
 from latentvr.models.backbone import Backbone
 
 #: Goes up when the meaning of a file changes: older files are then no longer found.
-FORMAT = 1
+FORMAT = 2
+#: Frames, rows and columns of a picture, in patches.
+Grid = tuple[int, int, int]
+#: Where a file says it; one entry, as the order of several is not fixed and files would differ.
+_CHECKED = "format and crc32"
 _PIXELS = (
     "patch_size", "merge_size", "temporal_patch_size", "size", "image_mean", "image_std", "do_resize",
     "do_rescale", "do_normalize", "do_convert_rgb", "resample", "rescale_factor",
@@ -40,15 +46,37 @@ class FeatureStore:
         folder: shared by all towers; each has a folder of its own in it, by its first 16 hex digits.
         made_by: digest of tower and settings, from `tower_digest`.
         merge: patches per side of a visual token.
+        width: of the features.
+        dtype: number format of the features.
 
     Attributes:
         folder: of this tower.
     """
 
-    def __init__(self, folder: Path, made_by: str, merge: int) -> None:
+    def __init__(self, folder: Path, made_by: str, merge: int, width: int, dtype: torch.dtype) -> None:
         self.folder = folder / made_by[:16]
         self.made_by = made_by
         self.merge = merge
+        self.width = width
+        self.dtype = dtype
+
+    def require_writable(self) -> None:
+        """Make the folder and write a file in it, before any work is done.
+
+        Raises:
+            UserError: the system refuses it.
+        """
+        probe = self.folder / f".{uuid4().hex}.partial"
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            probe.touch()
+            probe.unlink()
+        except OSError as error:
+            raise UserError(
+                f"expected a folder that can be written, got: {first_line(error)}, at "
+                f"data.feature_cache_dir={str(self.folder.parent)!r}; fix: set data.feature_cache_dir to "
+                "another folder, or allow writing there"
+            ) from error
 
     def name(self, picture: Image.Image) -> str:
         """SHA-256, in hex digits, of a picture's pixels as RGB and of what makes features of them."""
@@ -61,8 +89,8 @@ class FeatureStore:
         """Where the features of a picture are, or would be."""
         return self.folder / name[:2] / f"{name}.safetensors"
 
-    def grid(self, name: str) -> Tensor | None:
-        """Patches (3,) of a picture whose features are stored; the features themselves are not read.
+    def grid(self, name: str) -> Grid | None:
+        """Patches of a picture whose features are stored whole.
 
         Args:
             name: of the picture.
@@ -71,25 +99,23 @@ class FeatureStore:
             Frames, rows and columns; None where there is no file.
 
         Raises:
-            DamagedFeatures: the file is cut short, or is no file of features.
+            DamagedFeatures: the file is cut short, is no file of features, or its values have changed.
         """
-        return self._open(name, None) if self.file(name).exists() else None
+        return self._open(name)[1] if self.file(name).exists() else None
 
-    def read(self, name: str) -> tuple[Tensor, Tensor]:
+    def read(self, name: str) -> Tensor:
         """Read the features of a picture, mapped into memory.
 
         Args:
             name: of the picture.
 
         Returns:
-            Features (F, N, D) in the tower's own number format, and patches (3,).
+            Features (F, N, D) in the tower's own number format.
 
         Raises:
             DamagedFeatures: there is no such file, or it is damaged.
         """
-        found: list[Tensor] = []
-        grid = self._open(name, found)
-        return found[0], grid
+        return self._open(name)[0]
 
     def write(self, name: str, features_FND: Tensor, grid: Tensor) -> None:
         """Store features, aside and then under their name: a reader sees a whole file or none.
@@ -106,10 +132,12 @@ class FeatureStore:
         aside = file.with_name(f".{name[:16]}-{uuid4().hex}.partial")
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
-            save_file({"features": features_FND.contiguous(), "grid": grid.to(torch.int64).cpu()}, aside)
+            tensors = {"features": features_FND.contiguous(), "grid": grid.to(torch.int64).cpu()}
+            save_file(tensors, aside, {_CHECKED: checksum(**tensors)})
             os.replace(aside, file)
         except (OSError, SafetensorError) as error:
-            aside.unlink(missing_ok=True)
+            with suppress(OSError):  # where a folder is a file, this is refused too
+                aside.unlink()
             raise SaveError(
                 f"expected to write features of images, got: {first_line(error)}, at {str(file.parent)!r}; "
                 "fix: make room or allow writing there, or set data.feature_cache_dir to another folder"
@@ -119,26 +147,41 @@ class FeatureStore:
         """Bytes of all files of this tower."""
         return sum(file.stat().st_size for file in self.folder.glob("??/*.safetensors"))
 
-    def _open(self, name: str, found: list[Tensor] | None) -> Tensor:
-        """Give the grid of a file, and put its features into `found` where they are wanted."""
+    def _open(self, name: str) -> tuple[Tensor, Grid]:
+        """Give the features of a file and its grid."""
         file = self.file(name)
         try:
             with safe_open(file, framework="pt") as stored:
-                grid: Tensor = stored.get_tensor("grid")
-                shape = stored.get_slice("features").get_shape()
-                if found is not None:
-                    found.append(stored.get_tensor("features"))
+                facts = stored.metadata() or {}
+                features, grid = stored.get_tensor("features"), stored.get_tensor("grid")
         except (OSError, SafetensorError) as error:
             raise self._damaged(file, first_line(error)) from error
-        if grid.shape != (3,) or len(shape) != 3 or shape[1] * self.merge**2 != int(grid.prod()):
-            raise self._damaged(file, f"shapes {list(shape)} and {list(grid.shape)}")
-        return grid
+        shape = features.shape
+        if (
+            grid.shape != (3,)
+            or len(shape) != 3
+            or shape[1] * self.merge**2 != int(grid.prod())
+            or (shape[2], features.dtype) != (self.width, self.dtype)
+        ):
+            raise self._damaged(file, f"shapes {list(shape)} and {list(grid.shape)} in {features.dtype}")
+        if facts.get(_CHECKED) != checksum(features, grid):
+            raise self._damaged(file, "values that do not fit their checksum")
+        frames, rows, columns = grid.tolist()
+        return features, (frames, rows, columns)
 
     def _damaged(self, file: Path, got: str) -> DamagedFeatures:
         return DamagedFeatures(
             f"expected the stored features of an image, got {got}, at {str(file)!r}; "
             "fix: delete the file and start again"
         )
+
+
+def checksum(features: Tensor, grid: Tensor) -> str:
+    """Format of the file, and CRC-32 of features (F, N, D) and grid (3,) in hex digits."""
+    seen = 0
+    for tensor in (features, grid):
+        seen = zlib.crc32(tensor.contiguous().view(-1).view(torch.uint8).numpy().data, seen)
+    return f"{FORMAT} {seen:08x}"
 
 
 def tower_digest(backbone: Backbone, processor: Processor) -> str:

@@ -14,7 +14,7 @@ from latentvr.config.deepspeed_rules import zero_stage
 from latentvr.config.load import Resolved
 from latentvr.config.schema import Recipe
 from latentvr.data.record import Source
-from latentvr.errors import CheckpointError, RecipeError
+from latentvr.errors import RecipeError
 from latentvr.models.latent_model import LatentModel
 from latentvr.runs.folder import fingerprint, open_folder, require_place, write_manifest
 from latentvr.runs.inference import find_checkpoint
@@ -70,7 +70,7 @@ def begin(resolved: Resolved, resume: bool, stages: Collection[str]) -> Beginnin
     found = Beginning(processes, checkpoint.latest(folder / "checkpoints") if resume else None)
     if found.newest is not None:
         checkpoint.require_stage(found.newest, stages)
-        require_processes(found.newest, processes.num_processes)
+        checkpoint.require_processes(found.newest, processes.num_processes)
     if resume:
         log.info("resuming after step %d of %s", found.step, folder)
     return found
@@ -120,24 +120,6 @@ def start_from(recipe: Recipe) -> None:
     found = find_checkpoint(path) if path.is_dir() else None
     if found is not None:
         recipe.model.path = str(found if path.is_absolute() else Path(os.path.relpath(found)))
-
-
-def require_processes(newest: Path, now: int) -> None:
-    """Refuse to go on with another number of processes: steps and batches would be other ones.
-
-    Args:
-        newest: checkpoint that a run goes on from.
-        now: number of processes.
-
-    Raises:
-        CheckpointError: the checkpoint was written by another number.
-    """
-    wrote = checkpoint.read_state(newest)["processes"]
-    if wrote != now:
-        raise CheckpointError(
-            f"expected {wrote} processes as in the run so far, got {now}, at {str(newest)!r}; "
-            f"fix: resume with {wrote}"
-        )
 
 
 def require_device(recipe: Recipe) -> None:

@@ -59,13 +59,13 @@ def describe(resolved: Resolved, processes: int = 1) -> str:
     stock, reasoner, lines = _shapes(resolved)
     shape = shape_of(stock)  # before it gets adapters
     sizes = parameters(stock, recipe, reasoner)
-    for name, stage in recipe.stages.items():
-        lines.append(f"stage {name}: {sizes.of(stage.trainable or recipe.optim.trainable)}")
+    kinds = {name: stage.trainable or recipe.optim.trainable for name, stage in recipe.stages.items()}
+    lines += [f"stage {name}: {sizes.of(kind)}" for name, kind in kinds.items()]
 
     def needs(found: list[EncodedSample]) -> Iterator[str]:
         return memory_lines(Plan(recipe, shape, Numbers(sizes.own, sizes.lora), found, processes))
 
-    return "\n".join([*lines, "", *samples(resolved, stock, reasoner, needs)])
+    return "\n".join([*lines, "", *samples(resolved, stock, reasoner, needs, processes)])
 
 
 def describe_rl(resolved: Resolved, processes: int = 1) -> str:
@@ -93,7 +93,7 @@ def describe_rl(resolved: Resolved, processes: int = 1) -> str:
     def needs(found: list[EncodedSample]) -> Iterator[str]:
         return memory_lines(Plan(recipe, shape, numbers, found, processes), rl=True)
 
-    lines += [f"reward: {' + '.join(weighed)}", "", *rollouts(resolved, stock, reasoner, needs)]
+    lines += [f"reward: {' + '.join(weighed)}", "", *rollouts(resolved, stock, reasoner, needs, processes)]
     return "\n".join(lines)
 
 
@@ -199,10 +199,9 @@ def parameters(stock: Any, recipe: Recipe, reasoner: LatentReasoner) -> Sizes:
 
 def reference(recipe: Recipe, sizes: Sizes) -> str:
     """Say what is kept of the weights at the start, in float32 as they train."""
-    if recipe.rl.beta == 0:
-        return "none, rl.beta is 0"
     kept = kept_twice(recipe, sizes)
-    return f"{kept:,} values are kept twice, {4 * kept:,} bytes; the rest is shared"
+    told = f"{kept:,} values are kept twice, {4 * kept:,} bytes; the rest is shared"
+    return told if recipe.rl.beta else "none, rl.beta is 0"
 
 
 def kept_twice(recipe: Recipe, sizes: Sizes) -> int:
@@ -214,10 +213,11 @@ def kept_twice(recipe: Recipe, sizes: Sizes) -> int:
     return sizes.own if kind == "lora" and not begun else sizes.trains[kind]
 
 
-def samples(resolved: Resolved, stock: Any, reasoner: LatentReasoner, needs: Needs) -> Iterator[str]:
+def samples(
+    resolved: Resolved, stock: Any, reasoner: LatentReasoner, needs: Needs, processes: int
+) -> Iterator[str]:
     """Steps per stage, tokens per sample and memory, as far as data and processor are at hand."""
-    recipe = resolved.recipe
-    missing = missing_files(resolved)
+    recipe, missing = resolved.recipe, missing_files(resolved)
     if missing:
         yield f"steps and tokens per sample: not known, {missing[0]}"
         yield from needs([])
@@ -230,19 +230,20 @@ def samples(resolved: Resolved, stock: Any, reasoner: LatentReasoner, needs: Nee
             recipe, source, lambda: encoder_of(stock, processor_of(recipe.model), reasoner, recipe)
         )
         yield told
-    for run in [] if items is None else stage_runs(recipe, items):
+    for run in [] if items is None else stage_runs(recipe, items, processes):
         yield f"stage {run.stage.name}: {run.steps:,} optimiser steps under {run.stage.visibility.name}"
     yield from _token_lines(resolved, source, stock, reasoner, needs, with_answer=True)
 
 
-def rollouts(resolved: Resolved, stock: Any, reasoner: LatentReasoner, needs: Needs) -> Iterator[str]:
+def rollouts(
+    resolved: Resolved, stock: Any, reasoner: LatentReasoner, needs: Needs, processes: int
+) -> Iterator[str]:
     """Rounds and steps of reinforcement, tokens per prompt and memory, as far as data are at hand."""
-    recipe = resolved.recipe
-    missing = missing_files(resolved)
-    found = rounds(recipe, 0)
+    recipe, missing = resolved.recipe, missing_files(resolved)
+    found, where = rounds(recipe, 0), f"each of {processes} processes" if processes > 1 else "one process"
     yield (
         f"buffer: {found.prompts:,} prompts x {recipe.rl.num_generations} = {found.completions:,} "
-        f"completions on one process, for {found.updates:,} optimiser steps"
+        f"completions on {where}, for {found.updates:,} optimiser steps"
     )
     if missing:
         yield f"steps and tokens per prompt: not known, {missing[0]}"
@@ -250,7 +251,7 @@ def rollouts(resolved: Resolved, stock: Any, reasoner: LatentReasoner, needs: Ne
         return
     source = open_split(recipe.data, "train")
     yield f"prompts: {len(source.records):,}"
-    steps = rounds(recipe, len(source.records)).steps
+    steps = rounds(recipe, len(source.records), processes).steps
     yield f"{steps:,} optimiser steps under {recipe.decode.visibility}"
     yield from _token_lines(resolved, source, stock, reasoner, needs, with_answer=False)
 
@@ -292,8 +293,7 @@ def encoder_of(stock: Any, processor: Processor, reasoner: LatentReasoner, recip
 
 def token_counts(encoded: list[EncodedSample]) -> str:
     """Mean and largest number of tokens, and the mean by role."""
-    lengths = [len(s.ids) for s in encoded]
+    lengths, count = [len(s.ids) for s in encoded], len(encoded)
     roles = Counter(role for s in encoded for role in s.roles.tolist())
-    parts = ", ".join(f"{r.name.lower()} {roles[r] / len(encoded):.1f}" for r in Role if roles[r])
-    mean = sum(lengths) / len(lengths)
-    return f"mean {mean:.1f}, largest {max(lengths)} ({parts}; first {len(lengths)} records)"
+    parts = ", ".join(f"{r.name.lower()} {roles[r] / count:.1f}" for r in Role if roles[r])
+    return f"mean {sum(lengths) / count:.1f}, largest {max(lengths)} ({parts}; first {count} records)"

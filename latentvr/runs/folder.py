@@ -137,7 +137,8 @@ def write_manifest(folder: Path, facts: dict[str, Any], step: int) -> None:
     if file.is_file():
         manifest = read_manifest(file)
         _require_same_data(manifest.get("data"), facts["data"], file)
-        manifest["resumed"] = [*manifest.get("resumed", []), {"step": step, **here}]
+        resumed = {"step": step, "zero_stage": facts.get("zero_stage"), **here}
+        manifest["resumed"] = [*manifest.get("resumed", []), resumed]
     else:
         manifest = {**here, **facts}
     with saved_or_told(file):

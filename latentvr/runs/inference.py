@@ -142,16 +142,21 @@ def load_found(
 ) -> LatentModel:
     """Load a checkpoint that `find_checkpoint` found at `path`, or the plain or published model there."""
     reasoner: ReasonerConfig | None = None
+    trained_with: str | None = None
     if folder is None:
         config = ModelConfig(**{"path": str(path), **model_settings})
     else:
-        config, reasoner = _card_settings(read_card(folder), model_settings)
+        card = read_card(folder)
+        trained_with = card["model"].get("vision_attention")
+        config, reasoner = _card_settings(card, model_settings)
     model = load_published(config, reasoner, list(PRESETS.values()), fresh=folder is None)
     if folder is not None:
         load_weights(model, folder)
     with enough_memory(Work("the model's weights"), lambda _: for_weights(config.dtype)):
         model = model.to(choose_device(device)).eval()
-    set_vision_attention(model.backbone, config.vision_attention)
+    chosen = set_vision_attention(model.backbone, config.vision_attention)
+    if trained_with not in (None, "auto", chosen):
+        log.info("vision attention: trained with %s, answering with %s", trained_with, chosen)
     if config.pack:
         log.info("packed %d matrices", pack(model))
     return model
@@ -162,9 +167,10 @@ def _card_settings(
 ) -> tuple[ModelConfig, ReasonerConfig]:
     """Rebuild the sections `model` and `reasoner` from a checkpoint's card.
 
-    A wholly trained language model is kept in float32, as it was validated.
+    A wholly trained language model is kept in float32, as it was validated. The kernel of the vision tower is
+    that of this machine, which may have no flash-attn.
     """
-    values = {**card["model"], "lora": LoraConfig(**card["model"]["lora"])}
+    values = {**card["model"], "lora": LoraConfig(**card["model"]["lora"]), "vision_attention": "auto"}
     if card["weights"] == "language":
         values["dtype"] = "float32"
     reasoner_type = config_class(card["reasoner"]["name"])

@@ -9,16 +9,18 @@ import shlex
 import shutil
 import subprocess
 import sys
-import sysconfig
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from latentvr.config.load import Resolved
+from latentvr.config.shipped import LAUNCHERS, shipped_launcher
 from latentvr.errors import UserError
 from latentvr.runs.folder import RESOLVED
 
+#: A job script's line for the GPUs of a node.
+GPUS = "#SBATCH --gpus-per-node"
 Launcher = Literal["local", "torchrun", "deepspeed", "slurm"]
 SCRIPTS: dict[Launcher, str] = {
     "local": "local.sh",
@@ -37,12 +39,14 @@ class Launch:
         arguments: of `latentvr` in each process: verb, recipe, overrides, `--resume`.
         processes: on each machine.
         nodes: machines.
+        cpu: whether the processes use no GPU.
     """
 
     launcher: Launcher
     arguments: tuple[str, ...]
     processes: int
     nodes: int
+    cpu: bool = False
 
 
 def launcher_file(name: str) -> Path:
@@ -57,14 +61,10 @@ def launcher_file(name: str) -> Path:
     Raises:
         UserError: it is in neither place.
     """
-    places = (
-        Path(__file__).parents[2] / "launchers",
-        Path(sysconfig.get_path("data")) / "share/latentvr/launchers",
-    )
-    found = next((place / name for place in places if (place / name).is_file()), None)
+    found = shipped_launcher(name)
     if found is None:
         raise UserError(
-            f"expected the launcher {name!r}, got none, at {places[0]}; fix: install latentvr again"
+            f"expected the launcher {name!r}, got none, at {LAUNCHERS[0]}; fix: install latentvr again"
         )
     return found
 
@@ -97,8 +97,7 @@ def require_launcher(launch: Launch, environment: Mapping[str, str]) -> None:
             f"expected one process, got --processes {launch.processes} --nodes {launch.nodes}, at --launcher "
             "local; fix: --launcher torchrun"
         )
-    meets = "MASTER_ADDR" in environment or (launch.launcher == "deepspeed" and "HOSTFILE" in environment)
-    if launch.nodes > 1 and launch.launcher in ("torchrun", "deepspeed") and not meets:
+    if launch.nodes > 1 and launch.launcher in ("torchrun", "deepspeed") and "MASTER_ADDR" not in environment:
         raise UserError(
             f"expected the name of a machine where {launch.nodes} machines meet, got none, at the variable "
             "MASTER_ADDR; fix: set it to the name of one of them, and give the same command on each"
@@ -187,7 +186,7 @@ def job_script(launch: Launch) -> str:
     text = launcher_file(SCRIPTS["slurm"]).read_text(encoding="utf-8")
     filled = (
         (r"^#SBATCH --nodes=.*$", f"#SBATCH --nodes={launch.nodes}"),
-        (r"^#SBATCH --gpus-per-node=.*$", f"#SBATCH --gpus-per-node={launch.processes}"),
+        (r"^#SBATCH --gpus-per-node=.*\n", "" if launch.cpu else f"{GPUS}={launch.processes}\n"),
         (r"^set -euo pipefail$", f"set -euo pipefail\n\n{_settings(launch)}"),
     )
     for pattern, line in filled:
@@ -205,8 +204,8 @@ def _settings(launch: Launch) -> str:
     """Lines that make the script's arguments and variables those of the launch."""
     return "\n".join(
         (
-            f'PYTHON="${{PYTHON:-{sys.executable}}}"',
-            f'NPROC="${{NPROC:-{launch.processes}}}"',
+            f"PYTHON={shlex.quote(sys.executable)}",
+            f"NPROC={launch.processes}",
             f"set -- {shlex.join(launch.arguments)}",
         )
     )

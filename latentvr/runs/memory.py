@@ -23,6 +23,7 @@ from latentvr.models.memory.held import Held, Trained, held, split_of
 from latentvr.models.memory.moments import Moment, peak
 from latentvr.models.memory.shape import Shape
 from latentvr.models.memory.training import StepSettings, step_moments
+from latentvr.runs.sft import stage_runs, validates, visibilities
 
 GIB = 2**30
 #: Labels of a row where no data is at hand.
@@ -121,15 +122,15 @@ def training(plan: Plan, packed: bool = False) -> list[tuple[str, Moment]]:
         Name of the phase, and its peak.
     """
     recipe, out = plan.recipe, []
-    seen = [preset(stage.visibility) for stage in recipe.stages.values()] + [preset(recipe.decode.visibility)]
-    kernel = choose_kernel(recipe.model.attention, seen, packed)
+    kernel = choose_kernel(recipe.model.attention, visibilities(recipe), packed)
     trained = plan.trained(recipe.optim.trainable)
-    for name, stage in recipe.stages.items():
-        trained = plan.trained(stage.trainable or recipe.optim.trainable)
-        batch = _batch(plan, preset(stage.visibility), kernel, packed)
+    for run in stage_runs(recipe, 1):  # those with steps, however many
+        name, visibility = run.stage.name, run.stage.visibility
+        trained = plan.trained(recipe.stages[name].trainable or recipe.optim.trainable)
+        batch = _batch(plan, visibility, kernel, packed)
         found = step_moments(plan.shape, trained, plan.held(trained), batch, plan.settings(kernel))
         out.append((f"stage {name}", peak(found)))
-    if recipe.train.validate_epochs:
+    if validates(recipe):
         out.append(("validation", _validation(plan, trained)))
     return out
 
@@ -155,7 +156,7 @@ def reinforcement(plan: Plan) -> list[tuple[str, Moment]]:
         ("rollouts", writing("writing answers", plan.shape, trained, holds, replace(rollouts, whole=True))),
         ("updates", peak(replayed)),
     ]
-    if recipe.train.validate_epochs:
+    if validates(recipe):
         out.append(("validation", _validation(plan, trained)))
     return out
 

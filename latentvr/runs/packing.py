@@ -13,6 +13,7 @@ from latentvr.data.lengths import token_lengths
 from latentvr.data.packing import Packing
 from latentvr.data.record import Source
 from latentvr.errors import UserError
+from latentvr.models.shared_work import gathered, rank, together
 
 log = logging.getLogger(__name__)
 
@@ -47,12 +48,22 @@ def packing(recipe: Recipe, data: EncodedDataset) -> Packing:
         UserError: a sample cannot be measured, or is longer than a row.
     """
     settings, start = recipe.data, time.perf_counter()
-    lengths = token_lengths(data)
+    log.info("packing: measuring %d samples", len(data))
+    lengths = _lengths(data)
     seconds = time.perf_counter() - start
     capacity = settings.pack_length or settings.max_length
     out = Packing(data, lengths, capacity, settings.pack_window, recipe.train.seed)
     log.info("packing: %s; lengths took %.1f s", out.filling(0), seconds)
     return out
+
+
+def _lengths(data: EncodedDataset) -> list[int]:
+    """Measure all samples, each process every so many of them; all have all lengths, or raise the same."""
+    if data.keep:  # encoded already, in each process
+        return token_lengths(data)
+    ranks = len(gathered(None))
+    parts = gathered(together(lambda: token_lengths(data, rank(), ranks)))
+    return [parts[i % ranks][i // ranks] for i in range(len(data))]
 
 
 def counted(

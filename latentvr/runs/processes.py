@@ -59,7 +59,16 @@ def warn_of_repeats(recipe: Recipe, items: Sequence[int], processes: PartialStat
     what = "rows" if recipe.data.packing else "samples"
     for count in dict.fromkeys(items):
         repeated = -count % at_once
-        if processes.num_processes > 1 and repeated and processes.is_main_process:
+        if processes.num_processes == 1 or not repeated or not processes.is_main_process:
+            continue
+        if at_once > count:
+            fewer = count // processes.num_processes
+            log.warning(
+                "steps hold some %s more than once, as %d processes take %d at once and there are %d; %s",
+                what, processes.num_processes, at_once, count,
+                f"train.batch_size={fewer} avoids this" if fewer else f"use at most {count} processes",
+            )  # fmt: skip
+        else:
             log.warning(
                 "%d of %d %s come twice in each epoch, as %d processes take %d at once; "
                 "a number of %s that it divides avoids this",

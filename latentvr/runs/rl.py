@@ -32,6 +32,7 @@ from latentvr.runs.sources import open_split, open_training
 from latentvr.trainers import checkpoint
 from latentvr.trainers.grpo import GRPOTrainer
 from latentvr.trainers.reference import Reference
+from latentvr.trainers.refused_launch import require_even_images
 from latentvr.trainers.signals import StopRequest
 from latentvr.trainers.stage import StageRun, stage_seed, trainer_state
 
@@ -60,6 +61,7 @@ def train(resolved: Resolved, resume: bool = False) -> Path:
     rewards = Rewards(resolve(recipe.rl), recipe.rl.reward_weights, recipe.rl.reward_timeout)
     source = open_training(recipe.data)
     rewards.require(source)
+    require_even_images(recipe, [recipe.optim.trainable], source.records, processes.num_processes)
     model = build_model(recipe)
     prompts = build_prompts(model, source, recipe)
     write_beginning(resolved, beginning, source, model, ["metrics.jsonl", "completions.jsonl"])
@@ -121,7 +123,6 @@ def _train(
     folder = Path(recipe.train.output_dir)
     trainer = GRPOTrainer(model, recipe, run, folder, prompts, rewards, reference, validation, stop)
     if newest is not None:
-        trainer.require_processes(newest)
         trainer_state(newest)  # unreadable, it is refused here in one sentence
         trainer.resume_from(newest)
     trainer.train(resume_from_checkpoint=None if newest is None else str(newest))

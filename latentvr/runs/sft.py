@@ -12,13 +12,14 @@ import torch
 from transformers import set_seed
 
 from latentvr.attention.visibility import Visibility, preset
+from latentvr.config.device_rules import no_flex
 from latentvr.config.load import Resolved
 from latentvr.config.memory_keys import for_weights
 from latentvr.config.schema import Kernel, Recipe, StageConfig
 from latentvr.data.dataset import EncodedDataset
 from latentvr.data.packing import Packing
 from latentvr.data.record import Source
-from latentvr.errors import CheckpointError, Interrupted
+from latentvr.errors import CheckpointError, Interrupted, VisibilityError
 from latentvr.evaluation.evaluate import accuracy, answer_all
 from latentvr.evaluation.prompts import Prompts, encoder_for
 from latentvr.models.compiled import compile_parts
@@ -37,6 +38,7 @@ from latentvr.runs.packing import staged
 from latentvr.runs.processes import warn_of_repeats
 from latentvr.runs.sources import open_split, open_training
 from latentvr.trainers import checkpoint
+from latentvr.trainers.refused_launch import require_even_images
 from latentvr.trainers.sft import SFTTrainer
 from latentvr.trainers.signals import StopRequest
 from latentvr.trainers.stage import StageRun, device, stage_seed, trainer_state, updates_per_epoch
@@ -87,6 +89,8 @@ def train(resolved: Resolved, resume: bool = False) -> Path:
     beginning = begin(resolved, resume, list(recipe.stages))
     processes, newest = beginning.processes, beginning.newest
     model, data = build_model_and_data(recipe)
+    kinds = [stage.trainable or recipe.optim.trainable for stage in recipe.stages.values()]
+    require_even_images(recipe, kinds, data.source.records, processes.num_processes)
     write_beginning(resolved, beginning, data.source, model, ["metrics.jsonl"])
     folder = Path(recipe.train.output_dir)
     checkpoints = folder / "checkpoints"
@@ -159,8 +163,10 @@ def build_model_and_data(recipe: Recipe) -> tuple[LatentModel, EncodedDataset]:
 
 
 def build_model(recipe: Recipe) -> LatentModel:
-    """Load the backbone and put the method on it, on the recipe's device."""
+    """Load the backbone and put the method on it, on the recipe's device; flex cannot train on a CPU."""
     config = recipe.model
+    if config.attention == "flex" and device(recipe) == "cpu":
+        raise VisibilityError(f"model.attention: {no_flex()}")
     if recipe.data.packing:
         kernel = choose_kernel(config.attention, visibilities(recipe), packed=True)
         config = replace(config, attention=cast(Kernel, kernel))
@@ -262,7 +268,6 @@ def train_stage(
     inside = newest if newest is not None and checkpoint.step_of(newest) > run.first_step else None
     trainer = SFTTrainer(model, recipe, run, folder, data.of_stage(run.index), validation, stop)
     if inside is not None:
-        trainer.require_processes(inside)
         trainer_state(inside)  # unreadable, it is refused here in one sentence
     trainer.train(resume_from_checkpoint=None if inside is None else str(inside))
     last = checkpoint.listed(folder / "checkpoints")[-1]

@@ -270,10 +270,6 @@ class StageTrainer(Trainer):
         """Write what each process adds."""
         save_generators(aside, self.args.process_index)
 
-    def require_processes(self, folder: Path) -> None:
-        """Refuse to go on from a checkpoint with another number of processes."""
-        checkpoint.require_processes(folder, self.args.world_size)
-
     @property
     def _whole_optimizer(self) -> Any:
         """The optimiser, with the state of whole parameters."""

@@ -7,14 +7,18 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from latentvr.config.memory_keys import for_training
+import torch
+from accelerate import PartialState
+from torch import Tensor
+
+from latentvr.config.memory_keys import Doing, for_training
 from latentvr.config.schema import Recipe
 from latentvr.models.latent_model import LatentModel
 from latentvr.models.out_of_memory import Work, enough_memory, work_on
 from latentvr.trainers import checkpoint
 
 #: What of a batch tells its size; the rest is not held on to.
-_SIZES = ("input_ids", "labels", "image_grid_thw", "reference_image_grid_thw")
+_SIZES = ("input_ids", "labels", "documents", "image_grid_thw", "reference_image_grid_thw")
 
 
 class Busy:
@@ -48,13 +52,23 @@ class Busy:
 
     def watched(self) -> AbstractContextManager[None]:
         """Where a lack of memory becomes one sentence, an `OutOfMemory`."""
-        return enough_memory(self._work, lambda pixels: for_training(self._recipe, pixels))
+        return enough_memory(self._work, lambda pixels: for_training(self._recipe, self._doing(pixels)))
+
+    def _doing(self, pixels: int | None) -> Doing:
+        processes = PartialState().num_processes
+        return Doing(pixels, self._stage, _longest(self._batch.get("documents")), processes)
 
     def _work(self) -> Work:
         phase, after = f"{self._phase} of stage {self._stage!r}", saved(self._folder)
         if not self._batch:
             return Work(phase, after=after)
         return work_on(phase, self._batch, self._patch, after)
+
+
+def _longest(documents_BS: Tensor | None) -> int:
+    """Tokens of the longest sample in packed rows; 0 where rows are not packed."""
+    rows = [] if documents_BS is None else [row[row >= 0] for row in documents_BS.cpu()]
+    return max((int(torch.bincount(row).max()) for row in rows if len(row)), default=0)
 
 
 def saved(folder: Path) -> str:
@@ -70,7 +84,6 @@ def saved(folder: Path) -> str:
     if newest is None:
         return ""
     return (
-        f"; {newest.name} is saved: --resume goes on from it, where nothing but "
-        f"model.gradient_checkpointing may change, and a new run with model.path={newest} begins with its "
-        "weights"
+        f"; {newest.name} is saved: --resume goes on from it, where nothing but model.gradient_checkpointing "
+        f"and train.deepspeed may change, and a new run with model.path={newest} begins with its weights"
     )

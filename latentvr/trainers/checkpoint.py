@@ -175,7 +175,7 @@ def read_state(folder: Path) -> dict[str, Any]:
 
 
 def require_processes(folder: Path, now: int) -> None:
-    """Refuse to go on with another number of processes: batches would differ.
+    """Refuse to go on with another number of processes: steps and batches would be other ones.
 
     Args:
         folder: a verified checkpoint.

@@ -19,6 +19,7 @@ from latentvr.config.schema import Recipe
 from latentvr.data.collate import collate
 from latentvr.data.dataset import EncodedDataset
 from latentvr.data.encode import IGNORED
+from latentvr.data.loader_errors import ErrorOrBatch, ErrorsAsValues, raised
 from latentvr.data.packing import PackedDataset
 from latentvr.models.latent_model import LatentModel
 from latentvr.reasoners.base import Term
@@ -58,7 +59,8 @@ class SFTTrainer(StageTrainer):
         self._counts: dict[str, Tensor] = {}
         self._order = EpochOrder(len(train), recipe.train.seed, run.index)
         collator = partial(collate, pad_id=model.processor.tokenizer.pad_token_id)
-        super().__init__(model, recipe, run, folder, train, collator, validate, stop)
+        items = ErrorsAsValues(train)
+        super().__init__(model, recipe, run, folder, items, ErrorOrBatch(collator), validate, stop)
         samples = len(train.data) if isinstance(train, PackedDataset) else len(train)
         self._begin(self._order, self.updates_per_epoch, samples / len(train))
 
@@ -81,7 +83,7 @@ class SFTTrainer(StageTrainer):
         self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device
     ) -> tuple[list[Any], Tensor | int | None]:
         """Collect the micro-batches of an optimiser step and count the items of each loss term in them."""
-        batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
+        batches, _ = super().get_batch_samples(raised(epoch_iterator), num_batches, device)
         counted: dict[str, Tensor] = {}
         for batch in batches:
             found = {"ce": (batch["labels"][:, 1:] != IGNORED).sum()}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from latentvr.config.deepspeed_rules import read_settings
+from latentvr.config.deepspeed_rules import FROM_RECIPE, read_settings
 from latentvr.config.schema import Recipe
 
 
@@ -36,6 +36,7 @@ def deepspeed_settings(recipe: Recipe, width: int) -> dict[str, Any] | None:
         "stage3_param_persistence_threshold": 10 * width,
     }
     zero.update({key: value for key, value in sizes.items() if zero.get(key) == "auto"})
+    settings.update(dict.fromkeys(FROM_RECIPE, "auto"))
     settings["zero_allow_untested_optimizer"] = True  # AdamW of torch
     settings["zero_force_ds_cpu_optimizer"] = False
     settings["bf16"] = settings["fp16"] = {"enabled": False}

@@ -31,6 +31,12 @@ def refused(overrides: list[str]) -> list[str]:
     return []
 
 
+@pytest.mark.parametrize("setting", ["data.pack_length=9", "data.pack_window=9", "data.feature_cache_dir=d"])
+def test_settings_of_what_is_off_are_refused(setting: str) -> None:
+    (text,) = refused([setting])
+    assert text.startswith(setting.partition("=")[0] + ": expected data.")
+
+
 @pytest.mark.parametrize(
     "overrides",
     [

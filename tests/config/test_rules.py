@@ -20,6 +20,7 @@ TOY = ["data.source=toy", "train.output_dir=no/such/folder"]
         GOOD,
         TOY,
         [*GOOD, "reasoner.name=livr"],
+        [*GOOD, "data.feature_cache=disk", "data.feature_cache_dir=d", "model.attention=flex"],
         [*GOOD, "data.packing=true", "data.pack_length=512", "model.attention=mask"],
         [*GOOD, "reasoner.name=livr", "reasoner.latents=0", "stages.causal.epochs=0"],
         ["data.train=t.jsonl", "train.keep=last", "train.output_dir=no/such/folder"],
@@ -49,6 +50,9 @@ WRONG = [
     ("train.validate_epochs=0", "train.validate_epochs", "expected at least 1 for train.keep=best, got 0"),
     ("model.lora.modules=[]", "model.lora.modules", "expected at least one layer name, got []"),
     ("data.tasks=[a, b, a]", "data.tasks", "expected each name once, got 'a' again"),
+    ("data.pack_window=7", "data.pack_window", "expected data.packing=true with it, got false with 7; fix: "),
+    ("data.feature_cache_dir=d", "data.feature_cache_dir",
+     "expected data.feature_cache=disk with it, got off with d; fix: set data.feature_cache=disk, or leave"),
     ("log.trackers=[wandb, wandb]", "log.trackers", "expected each name once, got 'wandb' again"),
 ]  # fmt: skip
 
@@ -66,6 +70,7 @@ def test_a_broken_rule_names_its_key(override: str, key: str, message: str) -> N
         (["model.min_pixels=9", "model.max_pixels=8"], "model.min_pixels"),
         (["train.device=cpu", "model.dtype=float16"], "model.dtype"),
         (["data.packing=true", "model.attention=two_pass"], "model.attention"),
+        (["train.device=cpu", "model.attention=flex"], "model.attention"),
         (["data.pack_length=512"], "data.pack_length"),
         (["reasoner.name=livr", "reasoner.latents=-1"], "reasoner.latents"),
         (["reasoner.name=livr", "reasoner.init_std=-1"], "reasoner.init_std"),

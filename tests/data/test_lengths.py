@@ -90,7 +90,9 @@ def test_lengths_are_those_of_encoded_samples(lab: Any, source: Source, method: 
 
 def test_every_family_measures_by_its_own_patches(lab: Any, family: str, source: Source) -> None:
     data = EncodedDataset(source, encoder_for(lab.model(family)))
-    assert token_lengths(data) == [len(data[i].ids) for i in range(len(data))]
+    measured = token_lengths(data)
+    assert measured == [len(data[i].ids) for i in range(len(data))]
+    assert [token_lengths(data, first, 2) for first in (0, 1)] == [measured[0::2], measured[1::2]]
 
 
 def test_samples_that_are_kept_are_encoded_once(lab: Any, source: Source) -> None:

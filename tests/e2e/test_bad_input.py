@@ -285,6 +285,19 @@ CASES: list[tuple[list[str], str]] = [
         "error: expected an image file, got 0 bytes, at zero.jsonl row 1, image 'zero.png'; fix: copy or download the file again",
     ),
     (
+        [*RECORDS, "data.train=F/cut.jsonl", "data.workers=2"],  # the loader would put a traceback around it
+        "error: expected an undamaged image, got image file is truncated, at cut.jsonl row 1, image 'cut.png'; fix: copy or download it again",
+    ),
+    (
+        [
+            *RECORDS,
+            "data.train=F/cut.jsonl",
+            "data.feature_cache=disk",
+            "data.feature_cache_dir=F/cut.png/features",
+        ],
+        "error: expected a folder that can be written, got: …",
+    ),
+    (
         [*RECORDS, "data.train=F/cut.jsonl"],
         "error: expected an undamaged image, got image file is truncated, at cut.jsonl row 1, image 'cut.png'; fix: copy or download it again",
     ),

@@ -65,14 +65,31 @@ def test_without_gpus_there_is_one_process(tmp_path: Path) -> None:
     driver.chmod(0o755)
     found = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
     assert "--nproc-per-node 2 " in shown("torchrun.sh", *RUN, **found)
+    for visible, count in (("1", 1), ("0,1,3", 3), ("", 1), ("-1", 1)):
+        command = shown("torchrun.sh", *RUN, CUDA_VISIBLE_DEVICES=visible, **found)
+        assert f"--nproc-per-node {count} " in command
     driver.write_text("#!/bin/sh\necho 'No devices were found'\nexit 6\n")
     assert "--nproc-per-node 1 " in shown("torchrun.sh", *RUN, **found)
 
 
-def test_settings_of_deepspeed_that_are_given_stay(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("text", "added"),
+    [
+        ("train:\n  deepspeed: own.json\n", 0),
+        ("train: {steps: 2, deepspeed: own.json}\n", 0),
+        ("train:\n  deepspeed: null\n", 1),
+        ("train:\n  deepspeed: ~ # none\n", 1),
+        ("train:\n  # deepspeed: own.json\n  seed: 1\n", 1),
+        ("train: {deepspeed: null}\n", 1),
+    ],
+)
+def test_settings_of_deepspeed_that_are_given_stay(text: str, added: int, tmp_path: Path) -> None:
+    """Breaks when: the settings that a run wrote, with `deepspeed: null`, start one without DeepSpeed."""
     recipe = tmp_path / "x.yaml"
-    recipe.write_text("train:\n  deepspeed: own.json\n")
-    assert shown("deepspeed.sh", "train", str(recipe)).count("train.deepspeed") == 0
+    recipe.write_text(text)
+    assert shown("deepspeed.sh", "train", str(recipe)).count(f"train.deepspeed={ZERO2}") == added
+    null = shown("deepspeed.sh", "train", str(recipe), "train.deepspeed=null")
+    assert null.endswith(f"train.deepspeed=null train.deepspeed={ZERO2}")
     assert shown("deepspeed.sh", *RUN, "train.deepspeed=own.json").count("train.deepspeed") == 1
 
 

@@ -23,6 +23,7 @@ from PIL import Image
 from latentvr.data.dataset import EncodedDataset
 from latentvr.data.encode import EncodedSample
 from latentvr.data.record import Record
+from latentvr.errors import SaveError, UserError
 from latentvr.evaluation.prompts import encoder_for
 from latentvr.models.feature_store import DamagedFeatures, FeatureStore, tower_digest
 from latentvr.models.features import cache_features
@@ -127,7 +128,7 @@ def test_other_pixels_weights_settings_and_formats_have_other_names(lab: Any, tm
 
     def name(image: Image.Image = picture) -> str:
         digest = tower_digest(model.backbone, model.processor)
-        return FeatureStore(tmp_path, digest, 2).name(image)
+        return FeatureStore(tmp_path, digest, 2, 32, torch.float32).name(image)
 
     first = name()
     assert name() == first == name(picture.copy())
@@ -153,7 +154,13 @@ def test_half_precision_stays_half(lab: Any, tmp_path: Path) -> None:
     assert beside is None
 
 
-@pytest.mark.parametrize("damage", ["cut", "other"])
+def _damaged(whole: bytes, damage: str) -> bytes:
+    return {"cut": whole[:-7], "other": b"no features at all", "flipped": whole[:-9] + b"\1" + whole[-8:]}[
+        damage
+    ]
+
+
+@pytest.mark.parametrize("damage", ["cut", "other", "flipped"])
 def test_damaged_files_are_named_and_encoded_again(
     damage: str, lab: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -162,7 +169,7 @@ def test_damaged_files_are_named_and_encoded_again(
     known = _stored(model, source, tmp_path)
     file = next(tmp_path.rglob("*.safetensors"))
     whole = file.read_bytes()
-    file.write_bytes(whole[:-7] if damage == "cut" else b"no features at all")
+    file.write_bytes(_damaged(whole, damage))
     with pytest.raises(
         DamagedFeatures, match=f"^expected the stored features of an image, got .*{file.name}"
     ):
@@ -170,6 +177,8 @@ def test_damaged_files_are_named_and_encoded_again(
     caplog.set_level(logging.WARNING)
     assert _stored(model, source, tmp_path).encoded == 1
     assert str(file) in caplog.text
+    assert "the image is encoded again" in caplog.text
+    assert "start again" not in caplog.text  # nobody has to do anything
     assert file.read_bytes() == whole
 
 
@@ -181,6 +190,46 @@ def test_loader_processes_read_and_write_the_same(lab: Any, tmp_path: Path) -> N
     assert (helped.names, helped.encoded) == (alone.names, alone.encoded)
     for place in range(len(records)):
         assert torch.equal(helped.features(place)[0], alone.features(place)[0])  # type: ignore[arg-type]
+
+
+def test_features_of_another_width_or_format_are_not_taken(lab: Any, tmp_path: Path) -> None:
+    model = lab.model("tiny-qwen2.5-vl")
+    known = _stored(model, Records(lab, [lab.records["one image"]]), tmp_path)
+    (name,), store = known.known, known.store
+    width, grid = store.width, torch.tensor(known.known[name])
+    for features in (store.read(name)[..., :-1], store.read(name).half()):
+        store.write(name, features.clone(), grid)
+        with pytest.raises(DamagedFeatures, match="expected the stored features of an image, got shapes"):
+            store.read(name)
+    store.write(name, torch.zeros(1, int(grid.prod()) // 4, width), grid)
+    assert not store.read(name).any()
+
+
+def test_no_tensor_comes_from_the_processes_that_look_at_records(lab: Any, tmp_path: Path) -> None:
+    # Breaks if grids are tensors again: each holds a file descriptor of its loader process, to the end.
+    model = lab.model("tiny-qwen2.5-vl")
+    source = Records(lab, list(lab.records.values()))
+    _stored(model, source, tmp_path)
+    before = len(os.listdir("/proc/self/fd"))
+    known = _stored(model, source, tmp_path, workers=1)
+    assert known.encoded == 0
+    assert len(known.known) > 4
+    assert len(os.listdir("/proc/self/fd")) <= before + 2
+    assert {type(number) for grid in known.known.values() for number in grid} == {int}
+
+
+def test_a_folder_that_goes_through_a_file_is_refused_at_once(lab: Any, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    model, source = lab.model("tiny-qwen2.5-vl"), Records(lab, [lab.records["one image"]])
+    with pytest.raises(
+        UserError, match=r"^expected a folder that can be written, got: .*; fix: set data\.fea"
+    ) as e:
+        _stored(model, source, tmp_path / "file" / "features")
+    assert f"data.feature_cache_dir={str(tmp_path / 'file' / 'features')!r}" in str(e.value)
+    assert source.opened == 0
+    store = FeatureStore(tmp_path / "file", "0" * 64, 2, 4, torch.float32)
+    with pytest.raises(SaveError, match=r"^expected to write features of images, got: "):
+        store.write("0" * 64, torch.zeros(1, 1, 4), torch.tensor([1, 2, 2]))
 
 
 def _on_two_ranks(folder: Path, features: Sequence[Path]) -> list[str]:
@@ -208,3 +257,13 @@ def test_processes_share_the_work(tmp_path: Path) -> None:
 def test_processes_with_folders_of_their_own_are_told(tmp_path: Path) -> None:
     errors = _on_two_ranks(tmp_path, [tmp_path / "one", tmp_path / "two"])
     assert all("expected the features that other processes found or wrote, got no " in e for e in errors)
+
+
+@pytest.mark.slow
+def test_a_mistake_of_one_process_is_told_by_all(tmp_path: Path) -> None:
+    # Breaks if the others wait for it until their connection is closed.
+    (tmp_path / "file").write_text("")
+    errors = _on_two_ranks(tmp_path, [tmp_path / "one", tmp_path / "file" / "two"])
+    told = [text.strip().splitlines()[-1].partition("]: ")[2] for text in errors]  # [rank0]: ...
+    assert told[0] == told[1]
+    assert "expected a folder that can be written, got: " in told[0]

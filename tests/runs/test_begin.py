@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from latentvr.errors import CheckpointError
-from latentvr.runs.begin import require_processes
-from latentvr.trainers.checkpoint import STATE
+from latentvr.trainers.checkpoint import STATE, require_processes
 
 
 @pytest.mark.parametrize("done", [False, True])

@@ -57,6 +57,31 @@ def test_reinforcement_tells_rounds_rewards_and_the_reference() -> None:
     assert "latent" not in tokens
 
 
+def test_processes_share_the_steps() -> None:
+    """Breaks when: the number of processes does not reach the steps beside the memory."""
+    settings = [
+        "data.toy.train=30",
+        "data.toy.validation=2",
+        "train.batch_size=2",
+        "train.output_dir=no/such",
+    ]
+    resolved = load(RECIPE, settings)
+    one, four = (
+        [line for line in describe(resolved, n).splitlines() if "optimiser steps under" in line]
+        for n in (1, 4)
+    )
+    epochs = [round(stage.epochs) for stage in resolved.recipe.stages.values()]
+    assert [line.split()[2] for line in one] == [f"{15 * n:,}" for n in epochs]
+    assert [line.split()[2] for line in four] == [f"{4 * n:,}" for n in epochs]
+
+
+def test_processes_share_the_rounds() -> None:
+    settings = [*SHORT, "train.output_dir=no/such", "rl.num_generations=4", "rl.steps_per_generation=4"]
+    lines = describe_rl(load(SPANS, [*settings, "rl.num_iterations=3"]), 2).splitlines()
+    assert any(line.endswith("completions on each of 2 processes, for 6 optimiser steps") for line in lines)
+    assert "12 optimiser steps under causal" in lines  # 2 rounds of 16 prompts hold 30
+
+
 def test_without_a_divergence_there_is_no_reference() -> None:
     assert "reference: none, rl.beta is 0" in rl_lines("rl.beta=0")
 

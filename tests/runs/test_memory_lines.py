@@ -42,6 +42,13 @@ def test_phases_and_parts_add_up() -> None:
     assert found["stage causal"]["optimizer"] == pytest.approx(8 * 887_936 / 2**20, abs=0.01)
 
 
+def test_what_never_runs_needs_nothing() -> None:
+    """Breaks when: stages without steps, or a validation without data, are counted."""
+    assert list(of_training("stages.bottleneck.epochs=0")) == ["stage causal", "validation"]
+    missing = ["data.source=records", "data.train=no/t.jsonl", "train.keep=last"]
+    assert list(of_training(*missing)) == ["stage bottleneck", "stage causal"]
+
+
 def test_rows_recomputation_and_packing_change_activations() -> None:
     """Breaks when: a setting does not reach the estimate."""
     once = of_training()["stage causal"]["activations"]

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import importlib.util
+from typing import Literal
 
 import pytest
 
-from latentvr.config.schema import Recipe
+from latentvr.config.schema import Recipe, Trainable
+from latentvr.data.record import Record
 from latentvr.errors import UserError
 from latentvr.runs.processes import join_processes
-from latentvr.trainers.refused_launch import RENDEZVOUS, require_deepspeed, require_launch
+from latentvr.trainers.refused_launch import (
+    RENDEZVOUS,
+    require_deepspeed,
+    require_even_images,
+    require_launch,
+)
 
 installed = pytest.mark.skipif(
     importlib.util.find_spec("deepspeed") is None, reason="deepspeed is not installed"
@@ -56,6 +63,35 @@ def test_a_process_that_no_launcher_started_is_refused() -> None:
 @pytest.mark.skipif(importlib.util.find_spec("deepspeed") is not None, reason="deepspeed is installed")
 def test_a_missing_deepspeed_is_named() -> None:
     with pytest.raises(
-        UserError, match=r"got none, at train.deepspeed; fix: pip install latentvr\[deepspeed\]"
+        UserError, match=r"got none, at train.deepspeed; fix: pip install 'latentvr\[deepspeed\]'"
     ):
         require_deepspeed(dict.fromkeys(RENDEZVOUS, "0"))
+
+
+@pytest.mark.parametrize(
+    ("zero", "kind", "cache", "refused"),
+    [
+        ("zero2", "all", "off", True),
+        ("zero2", "language", "off", False),
+        ("zero3", "language", "off", True),
+        ("zero3", "lora", "memory", False),
+        (None, "all", "off", False),
+    ],
+)
+def test_records_with_and_without_images_are_refused_where_the_tower_is_shared(
+    zero: str | None, kind: Trainable, cache: Literal["off", "memory"], refused: bool
+) -> None:
+    """Breaks when: two processes wait for ever, as one has images in its batch and the other none."""
+    recipe = Recipe()
+    recipe.train.deepspeed = None if zero is None else f"launchers/deepspeed/{zero}.json"
+    recipe.data.feature_cache = cache
+    some, none = (Record("a", "t", "train", images, "?", "A") for images in (("a.png",), ()))
+    for records, processes in (([some, none], 1), ([some, some], 2), ([none, none], 2)):
+        require_even_images(recipe, ["tokens", kind], records, processes)
+    if not refused:
+        require_even_images(recipe, ["tokens", kind], [some, none], 2)
+        return
+    with pytest.raises(UserError) as error:
+        require_even_images(recipe, ["tokens", kind], [some, none, none], 2)
+    assert "got 2 of 3 records without" in str(error.value)
+    assert ("data.feature_cache=memory" in str(error.value)) == (kind != "all")

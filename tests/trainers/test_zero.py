@@ -23,6 +23,8 @@ def test_predicted_slot_inputs_are_refused_at_any_point_of_the_stage(first: floa
     for config in (Config(slot_inputs="own"), mixed):
         with pytest.raises(UserError, match="expected given slot inputs with ZeRO stage 3"):
             require_even_passes(Reasoner(config), STAGE)
+        assert config.feeds_own_latents == "slot_inputs"
+    assert Config(slot_inputs="mixed", own_first=0, own_last=0).feeds_own_latents is None
     require_even_passes(Reasoner(Config()), STAGE)
 
 

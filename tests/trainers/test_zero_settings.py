@@ -40,6 +40,21 @@ def test_sizes_follow_the_width_where_the_file_leaves_them_open(tmp_path: Path) 
     assert "torch_autocast" not in settings
 
 
+def test_what_the_recipe_gives_is_open_in_any_file(tmp_path: Path) -> None:
+    """Breaks when: a file without `gradient_clipping` trains without clipping."""
+    file = tmp_path / "ds.json"
+    file.write_text('{"zero_optimization": {"stage": 2}}')
+    settings = deepspeed_settings(_recipe(str(file), "float32"), 10)
+    assert settings is not None
+    open_ones = {name for name, value in settings.items() if value == "auto"}
+    assert open_ones == {
+        "train_batch_size",
+        "train_micro_batch_size_per_gpu",
+        "gradient_accumulation_steps",
+        "gradient_clipping",
+    }
+
+
 def test_bfloat16_is_autocast_and_not_that_of_deepspeed() -> None:
     settings = deepspeed_settings(_recipe(str(SHIPPED / "zero2.json"), "bfloat16"), 64)
     assert settings is not None

@@ -21,6 +21,7 @@ from transformers.modeling_outputs import (
 
 from latentvr.errors import ModelError
 from latentvr.models.llava_onevision1_5.configuration import LlavaOneVision15Config
+from latentvr.models.llava_onevision1_5.repeated_images import repeated_images
 from latentvr.models.llava_onevision1_5.vision import RiceTransformer
 
 
@@ -109,9 +110,14 @@ class LLaVAOneVision1_5_Model(LlavaOneVision15PreTrainedModel):  # noqa: N801 - 
             Hidden states after the final norm, and the cache.
 
         Raises:
-            ModelError: placeholders and visual tokens differ in number.
+            ModelError: placeholders and visual tokens differ in number, or there are videos.
         """
         del mm_token_type_ids
+        if kwargs.get("pixel_values_videos") is not None:
+            raise ModelError(
+                "expected images, got pixel_values_videos, at the forward pass of LLaVA-OneVision-1.5; "
+                "fix: pass frames of the video as images"
+            )
         if inputs_embeds is None:
             inputs_embeds = self.get_input_embeddings()(input_ids)
             if pixel_values is not None:
@@ -226,3 +232,31 @@ class LLaVAOneVision1_5_ForConditionalGeneration(  # noqa: N801 - the released n
             hidden_states=out.hidden_states,
             attentions=out.attentions,
         )
+
+    def _expand_inputs_for_generation(
+        self,
+        expand_size: int = 1,
+        is_encoder_decoder: bool = False,
+        input_ids: Any = None,
+        **model_kwargs: Any,
+    ) -> tuple[Any, dict[str, Any]]:
+        """Repeat prompts for beams and for several answers to each, their images as a whole."""
+        images = {name: model_kwargs.pop(name, None) for name in ("pixel_values", "image_grid_thw")}
+        values, grid = images.values()
+        if (
+            expand_size > 1
+            and values is not None
+            and grid is not None
+            and model_kwargs.get("inputs_embeds") is None
+        ):
+            merge = self.config.vision_config.spatial_merge_size
+            tokens_B = torch.eq(input_ids, self.config.image_token_id).sum(-1)
+            repeated = repeated_images(values, grid, tokens_B, merge, expand_size)
+            images = dict(zip(images, repeated, strict=True))
+        ids, others = super()._expand_inputs_for_generation(
+            expand_size=expand_size,
+            is_encoder_decoder=is_encoder_decoder,
+            input_ids=input_ids,
+            **model_kwargs,
+        )
+        return ids, {**others, **{name: value for name, value in images.items() if value is not None}}

@@ -196,7 +196,6 @@ class RiceTransformer(PreTrainedModel):
         angles_TA = self._angles(frames)
         whole_T1A = torch.cat([angles_TA, angles_TA], -1).unsqueeze(1)
         cos_T1A, sin_T1A = whole_T1A.cos(), whole_T1A.sin()
-        cos_T1A, sin_T1A = whole_T1A.cos(), whole_T1A.sin()
         hidden_TE = self.pre_layernorm(hidden_TE)
         with_class = [length + 1 for length in lengths]
         for block in self.blocks:

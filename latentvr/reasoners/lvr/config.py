@@ -68,6 +68,12 @@ class Config(ReasonerConfig):
         """Whether the latents have a learned noise."""
         return self.noise is not None
 
+    @property
+    def feeds_own_latents(self) -> str | None:
+        """The field that says so."""
+        some = {"teacher": False, "own": True, "mixed": max(self.own_first, self.own_last) > 0}
+        return "slot_inputs" if some[self.slot_inputs] else None
+
     def problems(self) -> list[str]:
         """Return what is wrong with the options, each as `field: sentence`."""
         found = []

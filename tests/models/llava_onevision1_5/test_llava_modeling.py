@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 import torch
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import cross_entropy, pad
 
 from latentvr.errors import ModelError
+from latentvr.models.llava_onevision1_5.repeated_images import repeated_images
 
 
 @torch.no_grad()
@@ -45,6 +46,39 @@ def test_stock_generate_writes_what_one_forward_pass_finds(pictures: Any) -> Non
     assert written[0, ids.shape[1] :].tolist() == logits.argmax(-1).tolist()
 
 
+@torch.no_grad()
+@pytest.mark.parametrize(
+    "settings",
+    [{"do_sample": True, "top_k": 1}, {"do_sample": False, "num_beams": 2}],
+    ids=["sampled", "beams"],
+)
+def test_several_answers_to_each_prompt_see_its_own_images(pictures: Any, settings: dict[str, Any]) -> None:
+    # Breaks if patches are repeated one by one, so that answers see patches of several images.
+    model, prompts = pictures.model, [pictures.prompt([0, 1]), pictures.prompt([2])]
+    longest = max(prompt.shape[1] for prompt in prompts)
+    ids = torch.cat([pad(prompt, (longest - prompt.shape[1], 0)) for prompt in prompts])
+    settings = {**settings, "num_return_sequences": 2, "max_new_tokens": 5, "min_new_tokens": 5,
+                "attention_mask": (ids > 0).long()}  # fmt: skip
+    patches = pictures.patches([0, 1, 2])
+    words = model.get_input_embeddings()(ids)
+    inside = model.model._with_images(words, ids, *patches.values())
+    wanted = model.generate(inputs_embeds=inside, **settings)
+    assert not torch.equal(wanted, model.generate(inputs_embeds=words, **settings))
+    assert torch.equal(model.generate(input_ids=ids, **patches, **settings)[:, longest:], wanted)
+
+
+def test_repeated_images_are_whole_and_in_order() -> None:
+    # Breaks if a prompt without images, or one with several, takes those of its neighbours.
+    grid = torch.tensor([[1, 2, 2], [1, 2, 4], [1, 4, 2]])
+    values = torch.arange(20).unsqueeze(1)
+    patches, grids = repeated_images(values, grid, torch.tensor([3, 0, 2]), 2, 2)
+    first, second = list(range(12)), list(range(12, 20))
+    assert patches.flatten().tolist() == first + first + second + second
+    assert grids.tolist() == grid[[0, 1, 0, 1, 2, 2]].tolist()
+    with pytest.raises(ModelError, match=r"whole images, 5 together, got \[2, 3\]"):
+        repeated_images(values, grid, torch.tensor([2, 3]), 2, 2)
+
+
 def test_a_loss_is_that_of_the_next_tokens(pictures: Any) -> None:
     model, ids, patches = pictures.model, pictures.prompt([2]), pictures.patches([2])
     labels = ids.masked_fill(ids == model.config.image_token_id, -100)
@@ -59,6 +93,7 @@ def test_a_loss_is_that_of_the_next_tokens(pictures: Any) -> None:
     [
         ({"image_grid_thw": None}, "expected image_grid_thw with pixel_values"),
         ({"input_ids": torch.tensor([[20, 21]])}, "expected 8 image placeholders, got 0"),
+        ({"pixel_values_videos": torch.zeros(8, 4)}, "expected images, got pixel_values_videos, at "),
     ],
 )
 def test_images_that_do_not_fit_are_refused(pictures: Any, changes: dict[str, Any], message: str) -> None:
