@@ -33,7 +33,7 @@ def require_launch(recipe: Recipe, *, deepspeed: bool, fsdp: bool) -> None:
     if deepspeed and recipe.train.deepspeed is None:
         raise UserError(
             "expected DeepSpeed to be asked for by the recipe, got it from the launcher's environment, at "
-            "train.deepspeed=None; fix: set train.deepspeed to a file of settings, or launch with torchrun"
+            "train.deepspeed=null; fix: set train.deepspeed to a file of settings, or launch with torchrun"
         )
 
 

@@ -91,7 +91,9 @@ def params(cases: Sequence[Any]) -> list[Any]:
     for entry in cases:
         case, *rest = entry if isinstance(entry, tuple) else (entry,)
         name = "/".join([str(case), *rest])
-        out.append(pytest.param(entry, id=name, marks=[] if in_turn(case) else pytest.mark.slow))
+        # A kernel asks nothing of a family: with the last one the fast tests run the reference alone.
+        fast = in_turn(case) and (case.family != FAMILIES[-1] or not {*rest} & {"two_pass", "varlen"})
+        out.append(pytest.param(entry, id=name, marks=[] if fast else pytest.mark.slow))
     return out
 
 

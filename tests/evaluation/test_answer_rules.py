@@ -125,6 +125,7 @@ UNITS = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", sorted(set(RULES) - {"native"}))
 def test_a_million_characters_take_linear_time(rule: str) -> None:
     """Quadratic time would be hours; `native` has a test of its own, with its own limits."""

@@ -36,7 +36,7 @@ def test_fsdp_is_refused_in_any_case() -> None:
 
 
 def test_deepspeed_has_to_be_asked_for_by_the_recipe() -> None:
-    with pytest.raises(UserError, match=r"got it from the launcher's environment, at train.deepspeed=None"):
+    with pytest.raises(UserError, match=r"got it from the launcher's environment, at train.deepspeed=null"):
         require_launch(_recipe(None), deepspeed=True, fsdp=False)
     require_launch(_recipe("zero2.json"), deepspeed=True, fsdp=False)
     require_launch(_recipe(None), deepspeed=False, fsdp=False)

@@ -53,6 +53,7 @@ def test_every_type_of_answer_is_judged(asked: Any, answer_type: str) -> None:
     assert format_reward([], completions, context=context) == [1.0, 1.0, 0.0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("answer_type", get_args(AnswerType))
 def test_texts_of_100_kb_take_linear_time(asked: Any, answer_type: str) -> None:
     """A pattern that takes quadratic time needs minutes for one of these."""
