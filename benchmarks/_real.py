@@ -70,13 +70,7 @@ def load(
     model = random_model(path, dtype, device, layers=layers)
     config, tokenizer = model.config, tiny.build_tokenizer(WORDS)
     vision = config.vision_config
-    for field, token in {
-        "image_token_id": "<|image_pad|>",
-        "video_token_id": "<|video_pad|>",
-        "vision_start_token_id": "<|vision_start|>",
-        "vision_end_token_id": "<|vision_end|>",
-    }.items():
-        setattr(config, field, tokenizer.convert_tokens_to_ids(token))
+    config.update(tiny.special_ids(tokenizer))
     model.generation_config.eos_token_id = tokenizer.eos_token_id
     model.generation_config.pad_token_id = tokenizer.pad_token_id
     patches = Qwen2VLImageProcessorPil(

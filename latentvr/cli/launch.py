@@ -10,6 +10,7 @@ from pathlib import Path
 from latentvr.cli.arguments import Start
 from latentvr.config.load import Resolved, load
 from latentvr.config.rules import require, require_for_rl
+from latentvr.config.shipped import launcher_file
 from latentvr.errors import UserError
 from latentvr.runs.folder import require_place
 from latentvr.runs.launching import (
@@ -19,7 +20,6 @@ from latentvr.runs.launching import (
     gpus,
     has_begun,
     job_script,
-    launcher_file,
     require_launcher,
     require_program,
     variables,

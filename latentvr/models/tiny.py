@@ -80,15 +80,15 @@ def build_processor(phrases: Iterable[str], patch: int = 8) -> Processor:
     return Processor(build_tokenizer(phrases), image_processor)
 
 
-def _special_ids(processor: Processor) -> dict[str, int]:
-    """Map the config fields for special tokens to ids."""
+def special_ids(tokenizer: PreTrainedTokenizerFast) -> dict[str, int]:
+    """Map the config fields for special tokens to their ids in a tokenizer of this file."""
     names = {
         "image_token_id": "<|image_pad|>",
         "video_token_id": "<|video_pad|>",
         "vision_start_token_id": "<|vision_start|>",
         "vision_end_token_id": "<|vision_end|>",
     }
-    return {key: processor.tokenizer.convert_tokens_to_ids(token) for key, token in names.items()}
+    return {key: tokenizer.convert_tokens_to_ids(token) for key, token in names.items()}
 
 
 def _end_ids(processor: Processor) -> dict[str, int | None]:
@@ -128,7 +128,7 @@ def qwen2_5_vl_config(processor: Processor, patch: int = 8) -> Any:
             "initializer_range": 0.04,
         },
         tie_word_embeddings=True,
-        **_special_ids(processor),
+        **special_ids(processor.tokenizer),
     )
 
 
@@ -164,7 +164,7 @@ def qwen3_vl_config(processor: Processor, patch: int = 8) -> Any:
             "initializer_range": 0.04,
         },
         tie_word_embeddings=True,
-        **_special_ids(processor),
+        **special_ids(processor.tokenizer),
     )
 
 
@@ -190,7 +190,7 @@ def llava_onevision1_5_config(processor: Processor, patch: int = 8) -> Any:
             "initializer_range": 0.04,
         },
         tie_word_embeddings=True,
-        **_special_ids(processor),
+        **special_ids(processor.tokenizer),
     )
 
 

@@ -17,6 +17,7 @@ from omegaconf import MISSING, OmegaConf
 
 from latentvr.config.load import Resolved, load
 from latentvr.config.rules import require
+from latentvr.config.shipped import recipe_file
 from latentvr.diagnostics.interventions import chosen
 from latentvr.evaluation.metrics import HEADER, Prediction, by_task, rows
 from latentvr.evaluation.report import Example, Report, ReportTable, write_report
@@ -27,7 +28,6 @@ from latentvr.runs.evaluate import answered
 from latentvr.runs.examples import examples
 from latentvr.runs.folder import RESOLVED, versions
 from latentvr.runs.inference import load_checkpoint
-from latentvr.runs.recipes import recipe_file
 from latentvr.runs.sft import build_model, train
 from latentvr.runs.sft_curves import curves
 from latentvr.runs.sources import open_split

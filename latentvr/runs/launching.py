@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 from latentvr.config.load import Resolved
-from latentvr.config.shipped import LAUNCHERS, shipped_launcher
+from latentvr.config.shipped import launcher_file
 from latentvr.errors import UserError
 from latentvr.runs.folder import RESOLVED
 
@@ -47,26 +47,6 @@ class Launch:
     processes: int
     nodes: int
     cpu: bool = False
-
-
-def launcher_file(name: str) -> Path:
-    """Find a shipped launcher, in the source tree or where the wheel put it.
-
-    Args:
-        name: file name, such as `torchrun.sh` or `deepspeed/zero2.json`.
-
-    Returns:
-        Its path.
-
-    Raises:
-        UserError: it is in neither place.
-    """
-    found = shipped_launcher(name)
-    if found is None:
-        raise UserError(
-            f"expected the launcher {name!r}, got none, at {LAUNCHERS[0]}; fix: install latentvr again"
-        )
-    return found
 
 
 def gpus() -> int:

@@ -17,6 +17,7 @@ import torch
 from latentvr.attention.visibility import CAUSAL
 from latentvr.config.pretrain import PretrainConfig, load_pretraining
 from latentvr.config.schema import ModelConfig, ReasonerConfig
+from latentvr.config.shipped import recipe_file
 from latentvr.data.toy import PRETRAINING_TASKS, TASKS, corpus
 from latentvr.errors import UserError
 from latentvr.models import tiny
@@ -25,7 +26,6 @@ from latentvr.models.load import TINY_BACKBONE, attach
 from latentvr.runs.phase_progress import PhaseProgress
 from latentvr.runs.pretrain_language import answer_accuracy, train_answers
 from latentvr.runs.pretrain_vision import cell_accuracy, train_vision
-from latentvr.runs.recipes import recipe_file
 
 Counts = dict[str, tuple[int, int]]
 

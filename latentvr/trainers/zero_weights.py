@@ -24,7 +24,7 @@ def keep_whole(engine: Any, parameters: Collection[Any]) -> None:
     """Keep some parameters whole in each process between optimiser steps.
 
     For what the model reads outside the forward pass of the module that owns it, where DeepSpeed would not
-    gather it, and for modules that some processes use more often than others.
+    gather it, and for modules that processes run over unlike numbers of inputs; each has to run them.
 
     Args:
         engine: of DeepSpeed, ZeRO stage 3.

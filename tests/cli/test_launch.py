@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from latentvr.cli.main import app, guarded
-from latentvr.runs.launching import launcher_file
+from latentvr.config.shipped import launcher_file
 
 RECIPE = "recipes/livr_tiny.yaml"
 

@@ -86,13 +86,7 @@ def cut_to_two_layers(name: str, folder: Path) -> Path:
     cut(config, 2)
     text, vision = config.get_text_config(), config.vision_config
     tokenizer = tiny.build_tokenizer(toy.corpus())
-    for field, token in {
-        "image_token_id": "<|image_pad|>",
-        "video_token_id": "<|video_pad|>",
-        "vision_start_token_id": "<|vision_start|>",
-        "vision_end_token_id": "<|vision_end|>",
-    }.items():
-        setattr(config, field, tokenizer.convert_tokens_to_ids(token))
+    config.update(tiny.special_ids(tokenizer))
     text.eos_token_id, text.bos_token_id = tokenizer.eos_token_id, None
     torch.manual_seed(0)
     model = AutoModelForImageTextToText.from_config(config, dtype=torch.bfloat16)

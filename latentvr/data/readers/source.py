@@ -30,13 +30,8 @@ def open_picture(name: str, part: Part, root: Path, where: str) -> Image.Image:
         ImageError: it is missing, unsafe or unreadable.
         RecordError: an embedded image has neither bytes nor a path.
     """
-    table = part.tables.get(name.rpartition("#")[0])
-    if table is None:
-        return open_image(name, root, where)
-    inside = table.embedded(name, where)
-    if isinstance(inside, bytes):
-        return decode_image(inside, where)
-    return open_image(part.image_name(inside), root, where)
+    found = _stored(name, part, where)
+    return decode_image(found, where) if isinstance(found, bytes) else open_image(found, root, where)
 
 
 def picture_size(name: str, part: Part, root: Path, where: str) -> tuple[int, int]:
@@ -55,13 +50,17 @@ def picture_size(name: str, part: Part, root: Path, where: str) -> tuple[int, in
         ImageError: it is missing, unsafe or no picture.
         RecordError: an embedded image has neither bytes nor a path.
     """
+    found = _stored(name, part, where)
+    return decoded_size(BytesIO(found), where) if isinstance(found, bytes) else open_size(found, root, where)
+
+
+def _stored(name: str, part: Part, where: str) -> bytes | str:
+    """The bytes of an image that lies in its record's file, or the name of its own file."""
     table = part.tables.get(name.rpartition("#")[0])
     if table is None:
-        return open_size(name, root, where)
+        return name
     inside = table.embedded(name, where)
-    if isinstance(inside, bytes):
-        return decoded_size(BytesIO(inside), where)
-    return open_size(part.image_name(inside), root, where)
+    return inside if isinstance(inside, bytes) else part.image_name(inside)
 
 
 class FileSource:
